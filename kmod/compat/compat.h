@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What differs between kernels. No file outside compat/ knows about versions;
+ * compat/Kbuild says which kernels there are.
+ */
+#ifndef _EXMEM_COMPAT_H
+#define _EXMEM_COMPAT_H
+
+#include <linux/fs.h>
+#include <linux/memcontrol.h>
+#include <linux/mm.h>
+#include <linux/pfn_t.h>
+#include <linux/sched.h>
+
+#ifndef CONFIG_X86_64
+#error "exclusive_memory supports x86-64 kernels only"
+#endif
+
+/* 6.3 turned the user namespace of a mount into an idmap. */
+#define exmem_idmap user_namespace
+
+static inline void exmem_vm_flags_set(struct vm_area_struct *vma,
+				      unsigned long flags)
+{
+	vma->vm_flags |= flags;
+}
+
+static inline void exmem_vm_flags_clear(struct vm_area_struct *vma,
+					unsigned long flags)
+{
+	vma->vm_flags &= ~flags;
+}
+
+/* Map a page by an entry that nobody takes a reference through. */
+static inline vm_fault_t exmem_insert_page(struct vm_area_struct *vma,
+					   unsigned long addr, struct page *page)
+{
+	return vmf_insert_mixed(vma, addr, page_to_pfn_t(page));
+}
+
+/*
+ * Unmap all of one VM_MIXEDMAP area. zap_vma_ptes() insists on VM_PFNMAP; what
+ * the two flags mean for a special entry is the same. Needs the mmap lock, or
+ * an area that nobody else can find any more.
+ */
+static inline void exmem_zap_vma(struct vm_area_struct *vma)
+{
+	vma->vm_flags |= VM_PFNMAP;
+	zap_vma_ptes(vma, vma->vm_start, vma->vm_end - vma->vm_start);
+	vma->vm_flags &= ~VM_PFNMAP;
+}
+
+static inline unsigned long
+exmem_default_unmapped_area(struct file *file, unsigned long addr,
+			    unsigned long len, unsigned long pgoff,
+			    unsigned long flags)
+{
+	return current->mm->get_unmapped_area(file, addr, len, pgoff, flags);
+}
+
+/*
+ * The memory cgroup that __GFP_ACCOUNT charges, NULL for the root or where
+ * kernel memory is not accounted. For comparison only; call under RCU.
+ */
+static inline struct mem_cgroup *exmem_current_memcg(void)
+{
+#ifdef CONFIG_MEMCG
+	struct mem_cgroup *memcg;
+
+	if (!memcg_kmem_enabled())
+		return NULL;
+	memcg = mem_cgroup_from_task(current);
+	if (memcg && memcg->css.parent)
+		return memcg;
+#endif
+	return NULL;
+}
+
+#endif /* _EXMEM_COMPAT_H */

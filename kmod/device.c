@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * /dev/exclusive_memory, restricted memfds, and the ioctls of both.
+ *
+ * Every object has an inode on a pseudo file system of our own. A restricted
+ * memfd is a file of that inode. An open device file has the device's inode,
+ * and borrows the address space of the object's, so that each object's mapping
+ * can be found and revoked by itself.
+ */
+#include <linux/anon_inodes.h>
+#include <linux/compat.h>
+#include <linux/err.h>
+#include <linux/file.h>
+#include <linux/hrtimer.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/mount.h>
+#include <linux/poll.h>
+#include <linux/pseudo_fs.h>
+#include <linux/seq_file.h>
+#include <linux/uaccess.h>
+
+#include "exmem.h"
+#include "compat/compat.h"
+
+#define EXMEM_MAGIC	0x45584d4d	/* "EXMM" */
+#define MEMFD_PREFIX	"restricted_memfd:"
+
+#define CREATE_FLAGS	(EXMEM_CREATE_GUEST | EXMEM_CREATE_HUGE | \
+			 EXMEM_CREATE_HOST_ACCESS)
+
+static struct vfsmount *exmem_mnt;
+static const struct file_operations exmem_memfd_fops;
+
+static int exmem_memfd_setattr(struct exmem_idmap *idmap, struct dentry *dentry,
+			       struct iattr *attr)
+{
+	struct exmem_object *obj = d_inode(dentry)->i_private;
+
+	if (attr->ia_valid & ATTR_SIZE)
+		return exmem_object_set_size(obj, attr->ia_size);
+	return simple_setattr(idmap, dentry, attr);
+}
+
+static const struct inode_operations exmem_memfd_iops = {
+	.setattr = exmem_memfd_setattr,
+};
+
+static struct exmem_object *object_of(struct file *file)
+{
+	return file->private_data;
+}
+
+static int exmem_release(struct inode *inode, struct file *file)
+{
+	exmem_object_free(object_of(file));
+	return 0;
+}
+
+static int exmem_device_release(struct inode *inode, struct file *file)
+{
+	struct inode *obj_inode = object_of(file)->inode;
+
+	exmem_object_free(object_of(file));
+	file->f_mapping = inode->i_mapping;
+	iput(obj_inode);
+	return 0;
+}
+
+static int exmem_device_open(struct inode *inode, struct file *file)
+{
+	struct exmem_object *obj;
+	struct inode *obj_inode;
+
+	obj_inode = alloc_anon_inode(exmem_mnt->mnt_sb);
+	if (IS_ERR(obj_inode))
+		return PTR_ERR(obj_inode);
+	obj = exmem_object_create(obj_inode, 0);
+	if (IS_ERR(obj)) {
+		iput(obj_inode);
+		return PTR_ERR(obj);
+	}
+	file->private_data = obj;
+	file->f_mapping = obj_inode->i_mapping;
+	return 0;
+}
+
+static loff_t exmem_llseek(struct file *file, loff_t offset, int whence)
+{
+	return fixed_size_llseek(file, offset, whence,
+				 READ_ONCE(object_of(file)->size));
+}
+
+static __poll_t exmem_poll(struct file *file, poll_table *wait)
+{
+	struct exmem_object *obj = object_of(file);
+	__poll_t mask = 0;
+
+	poll_wait(file, &obj->idle, wait);
+	if (exmem_object_idle(obj))
+		mask |= EPOLLOUT | EPOLLWRNORM;
+	if (READ_ONCE(obj->destroyed))
+		mask |= EPOLLERR;
+	return mask;
+}
+
+static int exmem_memfd_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	return exmem_mmap(object_of(file), vma, false);
+}
+
+static int exmem_device_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	return exmem_mmap(object_of(file), vma, true);
+}
+
+static unsigned long
+exmem_memfd_unmapped_area(struct file *file, unsigned long addr,
+			  unsigned long len, unsigned long pgoff,
+			  unsigned long flags)
+{
+	return exmem_get_unmapped_area(object_of(file), file, addr, len, pgoff,
+				       flags, false);
+}
+
+static unsigned long
+exmem_device_unmapped_area(struct file *file, unsigned long addr,
+			   unsigned long len, unsigned long pgoff,
+			   unsigned long flags)
+{
+	return exmem_get_unmapped_area(object_of(file), file, addr, len, pgoff,
+				       flags, true);
+}
+
+static void object_info(struct exmem_object *obj, struct exmem_info *info)
+{
+	memset(info, 0, sizeof(*info));
+	mutex_lock(&obj->lock);
+	info->size = obj->size;
+	info->flags = obj->flags;
+	info->references = obj->references;
+	info->notifiers = READ_ONCE(obj->nr_notifiers);
+	if (obj->mapped)
+		info->state |= EXMEM_STATE_MAPPED;
+	if (obj->destroyed)
+		info->state |= EXMEM_STATE_DESTROYED;
+	if (obj->pages) {
+		info->resident = (u64)obj->nr_pages << PAGE_SHIFT;
+		if (exmem_direct_map_lost(obj->pages, obj->nr_pages))
+			info->state |= EXMEM_STATE_DIRECT_MAP_REMOVED;
+	}
+	mutex_unlock(&obj->lock);
+}
+
+static void exmem_show_fdinfo(struct seq_file *m, struct file *file)
+{
+	struct exmem_info info;
+
+	object_info(object_of(file), &info);
+	seq_printf(m, "exmem-size:\t%llu\nexmem-resident:\t%llu\nexmem-flags:\t0x%x\nexmem-state:\t0x%x\nexmem-references:\t%u\n",
+		   info.size, info.resident, info.flags, info.state,
+		   info.references);
+}
+
+static int create_memfd(const struct exmem_create *create)
+{
+	char name[sizeof(MEMFD_PREFIX) + EXMEM_NAME_SIZE];
+	struct exmem_object *obj;
+	struct inode *inode;
+	struct file *file;
+	int fd, err;
+
+	fd = get_unused_fd_flags(create->fd_flags);
+	if (fd < 0)
+		return fd;
+
+	inode = alloc_anon_inode(exmem_mnt->mnt_sb);
+	if (IS_ERR(inode)) {
+		err = PTR_ERR(inode);
+		goto put_fd;
+	}
+	inode->i_mode |= S_IFREG;
+	inode->i_op = &exmem_memfd_iops;
+
+	obj = exmem_object_create(inode, create->flags);
+	if (IS_ERR(obj)) {
+		err = PTR_ERR(obj);
+		goto put_inode;
+	}
+	inode->i_private = obj;
+	if (create->size) {
+		err = exmem_object_set_size(obj, create->size);
+		if (err)
+			goto free_object;
+	}
+
+	snprintf(name, sizeof(name), MEMFD_PREFIX "%s", create->name);
+	/* The last fput() drops it: the file's operations are ours. */
+	__module_get(THIS_MODULE);
+	file = alloc_file_pseudo(inode, exmem_mnt, name, O_RDWR | O_LARGEFILE,
+				 &exmem_memfd_fops);
+	if (IS_ERR(file)) {
+		err = PTR_ERR(file);
+		goto put_module;
+	}
+	file->private_data = obj;
+	fd_install(fd, file);
+	return fd;
+
+put_module:
+	module_put(THIS_MODULE);
+free_object:
+	exmem_object_free(obj);
+put_inode:
+	iput(inode);
+put_fd:
+	put_unused_fd(fd);
+	return err;
+}
+
+/* A structure of an older or newer user, by the size that its command carries. */
+static int copy_argument(void *to, size_t size, size_t min, unsigned int cmd,
+			 const void __user *arg)
+{
+	if (_IOC_SIZE(cmd) < min)
+		return -EINVAL;
+	return copy_struct_from_user(to, size, arg, _IOC_SIZE(cmd));
+}
+
+static long ioctl_create(unsigned int cmd, const void __user *arg)
+{
+	struct exmem_create create;
+	int err;
+
+	err = copy_argument(&create, sizeof(create), sizeof(create), cmd, arg);
+	if (err)
+		return err;
+	if (create.flags & ~CREATE_FLAGS || create.fd_flags & ~O_CLOEXEC)
+		return -EINVAL;
+	if (create.flags & EXMEM_CREATE_HOST_ACCESS &&
+	    !(create.flags & EXMEM_CREATE_GUEST))
+		return -EINVAL;
+	if (strnlen(create.name, sizeof(create.name)) == sizeof(create.name))
+		return -EINVAL;
+	if (create.flags & EXMEM_CREATE_GUEST)
+		return -EOPNOTSUPP;
+	return create_memfd(&create);
+}
+
+static long ioctl_set_size(struct exmem_object *obj, const void __user *arg)
+{
+	u64 size;
+
+	if (copy_from_user(&size, arg, sizeof(size)))
+		return -EFAULT;
+	return exmem_object_set_size(obj, size);
+}
+
+static long ioctl_get_info(struct exmem_object *obj, unsigned int cmd,
+			   void __user *arg)
+{
+	size_t size = _IOC_SIZE(cmd);
+	struct exmem_info info;
+
+	if (size < sizeof(info))
+		return -EINVAL;
+	object_info(obj, &info);
+	if (copy_to_user(arg, &info, sizeof(info)) ||
+	    clear_user(arg + sizeof(info), size - sizeof(info)))
+		return -EFAULT;
+	return 0;
+}
+
+static long ioctl_wait_idle(struct exmem_object *obj, unsigned int cmd,
+			    const void __user *arg)
+{
+	struct exmem_wait wait;
+	int err;
+
+	err = copy_argument(&wait, sizeof(wait), sizeof(wait), cmd, arg);
+	if (err)
+		return err;
+	if (wait.reserved)
+		return -EINVAL;
+
+	if (wait.timeout_ns < 0)
+		return wait_event_interruptible(obj->idle, exmem_object_idle(obj));
+	if (!wait.timeout_ns)
+		return exmem_object_idle(obj) ? 0 : -ETIMEDOUT;
+
+	err = wait_event_interruptible_hrtimeout(obj->idle, exmem_object_idle(obj),
+						 ns_to_ktime(wait.timeout_ns));
+	if (err == -ETIME)
+		return -ETIMEDOUT;
+	/* Restarted, it would wait for the whole time again. */
+	return err == -ERESTARTSYS ? -EINTR : err;
+}
+
+/* The command without the size of its argument, which may grow. */
+#define BARE(cmd)	((cmd) & ~IOCSIZE_MASK)
+
+static long object_ioctl(struct file *file, unsigned int cmd, void __user *arg)
+{
+	struct exmem_object *obj = object_of(file);
+
+	switch (cmd) {
+	case EXMEM_SET_SIZE:
+		return ioctl_set_size(obj, arg);
+	case EXMEM_DESTROY:
+		exmem_object_destroy(obj);
+		return 0;
+	case EXMEM_SEAL:
+	case EXMEM_BIND_VM:
+		return -EOPNOTSUPP;
+	}
+
+	switch (BARE(cmd)) {
+	case BARE(EXMEM_GET_INFO):
+		return ioctl_get_info(obj, cmd, arg);
+	case BARE(EXMEM_WAIT_IDLE):
+		return ioctl_wait_idle(obj, cmd, arg);
+	case BARE(EXMEM_POPULATE):
+	case BARE(EXMEM_SET_SHARED):
+		return -EOPNOTSUPP;
+	}
+	return -ENOTTY;
+}
+
+static long exmem_memfd_ioctl(struct file *file, unsigned int cmd,
+			      unsigned long arg)
+{
+	return object_ioctl(file, cmd, (void __user *)arg);
+}
+
+static long exmem_device_ioctl(struct file *file, unsigned int cmd,
+			       unsigned long arg)
+{
+	if (cmd == EXMEM_GET_VERSION)
+		return EXMEM_API_VERSION;
+	if (BARE(cmd) == BARE(EXMEM_CREATE))
+		return ioctl_create(cmd, (void __user *)arg);
+	return object_ioctl(file, cmd, (void __user *)arg);
+}
+
+static const struct file_operations exmem_memfd_fops = {
+	.owner = THIS_MODULE,
+	.release = exmem_release,
+	.llseek = exmem_llseek,
+	.poll = exmem_poll,
+	.mmap = exmem_memfd_mmap,
+	.get_unmapped_area = exmem_memfd_unmapped_area,
+	.unlocked_ioctl = exmem_memfd_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+	.show_fdinfo = exmem_show_fdinfo,
+};
+
+static const struct file_operations exmem_device_fops = {
+	.owner = THIS_MODULE,
+	.open = exmem_device_open,
+	.release = exmem_device_release,
+	.llseek = exmem_llseek,
+	.poll = exmem_poll,
+	.mmap = exmem_device_mmap,
+	.get_unmapped_area = exmem_device_unmapped_area,
+	.unlocked_ioctl = exmem_device_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+	.show_fdinfo = exmem_show_fdinfo,
+};
+
+/**
+ * exmem_file_object() - the object behind a file
+ * @file: any file
+ *
+ * Return: the object, or NULL if @file is something else.
+ */
+struct exmem_object *exmem_file_object(struct file *file)
+{
+	if (file->f_op == &exmem_memfd_fops || file->f_op == &exmem_device_fops)
+		return object_of(file);
+	return NULL;
+}
+
+static struct miscdevice exmem_device = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "exclusive_memory",
+	.fops = &exmem_device_fops,
+	.mode = 0600,
+};
+
+/* "/NAME": such files are in no directory, and were not deleted either. */
+static char *exmem_dname(struct dentry *dentry, char *buffer, int buflen)
+{
+	int len = dentry->d_name.len + 2;
+
+	if (len > buflen)
+		return ERR_PTR(-ENAMETOOLONG);
+	buffer += buflen - len;
+	snprintf(buffer, len, "/%s", dentry->d_name.name);
+	return buffer;
+}
+
+static const struct dentry_operations exmem_dops = {
+	.d_dname = exmem_dname,
+};
+
+static int exmem_init_fs_context(struct fs_context *fc)
+{
+	struct pseudo_fs_context *ctx = init_pseudo(fc, EXMEM_MAGIC);
+
+	if (!ctx)
+		return -ENOMEM;
+	ctx->dops = &exmem_dops;
+	return 0;
+}
+
+/* No owner: our own mount of it must not keep the module from being unloaded. */
+static struct file_system_type exmem_fs = {
+	.name = "exclusive_memory",
+	.init_fs_context = exmem_init_fs_context,
+	.kill_sb = kill_anon_super,
+};
+
+int exmem_device_init(void)
+{
+	int err;
+
+	exmem_mnt = kern_mount(&exmem_fs);
+	if (IS_ERR(exmem_mnt))
+		return PTR_ERR(exmem_mnt);
+	err = misc_register(&exmem_device);
+	if (err)
+		kern_unmount(exmem_mnt);
+	return err;
+}
+
+void exmem_device_exit(void)
+{
+	misc_deregister(&exmem_device);
+	kern_unmount(exmem_mnt);
+}

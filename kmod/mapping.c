@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The one mapping of an object: whole, shared, not split, not moved, not
+ * inherited.
+ *
+ * The area is VM_MIXEDMAP with special entries: nobody can take a reference
+ * through it, and KVM, VFIO, hmm and get_user_pages() refuse it.
+ *
+ * vm_private_data of the one live area is the object. An area that the kernel
+ * copied from it (fork after MADV_DOFORK, a refused mremap) has NULL there, and
+ * no page.
+ */
+#include <linux/capability.h>
+#include <linux/cred.h>
+#include <linux/delay.h>
+#include <linux/mm.h>
+#include <linux/mman.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/user.h>
+
+#include "exmem.h"
+#include "compat/compat.h"
+
+/* As memfd_secret(2): by user, and CAP_IPC_LOCK is above it. */
+static int account_locked(struct exmem_object *obj)
+{
+	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
+	struct user_struct *user = current_user();
+	long old = atomic_long_read(&user->locked_vm);
+
+	do {
+		if (old + obj->nr_pages > limit && !capable(CAP_IPC_LOCK))
+			return -EAGAIN;
+	} while (!atomic_long_try_cmpxchg(&user->locked_vm, &old,
+					  old + obj->nr_pages));
+	obj->locked_user = get_uid(user);
+	return 0;
+}
+
+static void unaccount_locked(struct exmem_object *obj)
+{
+	atomic_long_sub(obj->nr_pages, &obj->locked_user->locked_vm);
+	free_uid(obj->locked_user);
+}
+
+static vm_fault_t insert_page(struct exmem_object *obj,
+			      struct vm_area_struct *vma, unsigned long index)
+{
+	struct page *page = obj->pages[index];
+
+	if (PageHWPoison(page))
+		return VM_FAULT_HWPOISON;
+	return exmem_insert_page(vma, vma->vm_start + index * PAGE_SIZE, page);
+}
+
+/*
+ * Pages are mapped when the mapping is made. A fault finds one that is not:
+ * MADV_DONTNEED took it away, or there was no memory for the page table.
+ */
+static vm_fault_t exmem_vm_fault(struct vm_fault *vmf)
+{
+	struct exmem_object *obj = vmf->vma->vm_private_data;
+	vm_fault_t ret = VM_FAULT_SIGBUS;
+
+	if (!obj)
+		return VM_FAULT_SIGBUS;
+	mutex_lock(&obj->lock);
+	if (!obj->destroyed && vmf->pgoff < obj->nr_pages)
+		ret = insert_page(obj, vmf->vma, vmf->pgoff);
+	mutex_unlock(&obj->lock);
+	return ret;
+}
+
+/* A copy of the area: it gets nothing. */
+static void exmem_vm_open(struct vm_area_struct *vma)
+{
+	vma->vm_private_data = NULL;
+	exmem_zap_vma(vma);
+}
+
+static void exmem_vm_close(struct vm_area_struct *vma)
+{
+	struct exmem_object *obj = vma->vm_private_data;
+
+	if (!obj)
+		return;
+	/*
+	 * If mmap(2) fails after our part of it, the kernel closes the area
+	 * before it unmaps what we have put there.
+	 */
+	exmem_zap_vma(vma);
+	unaccount_locked(obj);
+	exmem_object_mapping_gone(obj);
+	mmdrop(vma->vm_mm);
+}
+
+static int exmem_vm_may_split(struct vm_area_struct *vma, unsigned long addr)
+{
+	return -EINVAL;
+}
+
+/* get_unmapped_area() refuses first; this is for whoever does not ask it. */
+static int exmem_vm_mremap(struct vm_area_struct *vma)
+{
+	return -EINVAL;
+}
+
+static const struct vm_operations_struct exmem_vm_ops = {
+	.open = exmem_vm_open,
+	.close = exmem_vm_close,
+	.may_split = exmem_vm_may_split,
+	.mremap = exmem_vm_mremap,
+	.fault = exmem_vm_fault,
+};
+
+/* What can be said of a mapping before it is made. */
+static int check_mapping(struct exmem_object *obj, unsigned long len,
+			 unsigned long pgoff, bool shared, bool adopt)
+{
+	u64 size = READ_ONCE(obj->size);
+
+	if (READ_ONCE(obj->destroyed))
+		return -ENXIO;
+	if (!shared || pgoff)
+		return -EINVAL;
+	if (!(adopt && !size) && len != PAGE_ALIGN(size))
+		return -EINVAL;
+	return 0;
+}
+
+/**
+ * exmem_get_unmapped_area() - where a mapping of an object may go
+ * @obj: the object
+ * @file: its file
+ * @addr: where the caller wants it, or 0
+ * @len: bytes
+ * @pgoff: pages
+ * @flags: MAP_*
+ * @adopt: an object without a size may take it from the mapping
+ *
+ * The only place from which mmap(2) with MAP_FIXED can be refused before it
+ * unmaps what is there, and mremap(2) before it moves anything.
+ */
+unsigned long exmem_get_unmapped_area(struct exmem_object *obj, struct file *file,
+				      unsigned long addr, unsigned long len,
+				      unsigned long pgoff, unsigned long flags,
+				      bool adopt)
+{
+	int err = check_mapping(obj, len, pgoff, flags & MAP_SHARED, adopt);
+
+	if (err)
+		return err;
+	if (READ_ONCE(obj->mapped))
+		return -EBUSY;
+	return exmem_default_unmapped_area(file, addr, len, pgoff, flags);
+}
+
+/*
+ * Put all pages in. It does not matter if there is no memory for a page table:
+ * the fault handler tries again.
+ */
+static void insert_pages(struct exmem_object *obj, struct vm_area_struct *vma)
+{
+	unsigned long i;
+
+	mutex_lock(&obj->lock);
+	for (i = 0; i < obj->nr_pages; i++) {
+		if (insert_page(obj, vma, i) & VM_FAULT_OOM)
+			break;
+		if (fatal_signal_pending(current))
+			break;
+		cond_resched();
+	}
+	mutex_unlock(&obj->lock);
+}
+
+/**
+ * exmem_mmap() - map an object
+ * @obj: the object
+ * @vma: the new area
+ * @adopt: an object without a size may take it from the mapping
+ *
+ * Return: 0 or an error as semantics R1 to R3, R11 and R13 name it.
+ */
+int exmem_mmap(struct exmem_object *obj, struct vm_area_struct *vma, bool adopt)
+{
+	unsigned long len = vma->vm_end - vma->vm_start;
+	int err;
+
+	err = check_mapping(obj, len, vma->vm_pgoff, vma->vm_flags & VM_SHARED,
+			    adopt);
+	if (err)
+		return err;
+	if (vma->vm_flags & VM_EXEC)
+		return -EACCES;
+
+	adopt = adopt && !READ_ONCE(obj->size);
+	err = exmem_object_mapping_start(obj, len, adopt);
+	if (err)
+		return err;
+
+	err = account_locked(obj);
+	if (err)
+		goto abort_mapping;
+
+	mutex_lock(&obj->lock);
+	err = exmem_object_populate(obj);
+	mutex_unlock(&obj->lock);
+	if (err)
+		goto unaccount;
+
+	/* Nothing can fail from here on. */
+	mmgrab(vma->vm_mm);
+	obj->mapper = vma->vm_mm;
+	exmem_vm_flags_clear(vma, VM_MAYEXEC);
+	exmem_vm_flags_set(vma, VM_MIXEDMAP | VM_DONTCOPY | VM_DONTDUMP |
+				VM_DONTEXPAND);
+	vma->vm_ops = &exmem_vm_ops;
+	vma->vm_private_data = obj;
+	insert_pages(obj, vma);
+	exmem_object_mapping_end(obj);
+	return 0;
+
+unaccount:
+	unaccount_locked(obj);
+abort_mapping:
+	exmem_object_mapping_abort(obj, adopt);
+	return err;
+}
+
+/**
+ * exmem_mapping_revoke() - take the pages out of every page table
+ * @obj: a destroyed object
+ *
+ * Reaches each area that mmap(2) or fork(2) has finished.
+ */
+void exmem_mapping_revoke(struct exmem_object *obj)
+{
+	unmap_mapping_range(obj->inode->i_mapping, 0, 0, 1);
+}
+
+/**
+ * exmem_mapping_settled() - has the mmap(2) that made the mapping returned
+ * @obj: a mapped object, with notifier_lock held
+ *
+ * Whoever got the mmap lock for reading after exmem_mmap() knows that the area
+ * is where exmem_mapping_revoke() finds it. The mapper may keep the lock from
+ * us, on purpose even, so we do not wait for long.
+ */
+bool exmem_mapping_settled(struct exmem_object *obj)
+{
+	int tries;
+
+	for (tries = 0; tries < 20; tries++) {
+		if (mmap_read_trylock(obj->mapper)) {
+			mmap_read_unlock(obj->mapper);
+			return true;
+		}
+		usleep_range(200, 1000);
+	}
+	return false;
+}

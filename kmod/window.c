@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Wiping pages that have no kernel address.
+ *
+ * Each CPU has one page of kernel address space whose entry is empty, except
+ * while that CPU clears a page through it with preemption off. The address is
+ * used on its own CPU and under one address space at a time only, hence a
+ * local INVLPG is all the flushing it takes.
+ */
+#include <linux/cpumask.h>
+#include <linux/mm.h>
+#include <linux/percpu.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+#include <asm/set_memory.h>
+
+#include "exmem.h"
+#include "compat/symbols.h"
+
+static DEFINE_PER_CPU(pte_t *, window_pte);
+static void *windows;
+
+static void *window_address(unsigned int cpu)
+{
+	return windows + cpu * PAGE_SIZE;
+}
+
+/**
+ * exmem_window_clear() - zero a page that is not in the direct map
+ * @page: the page; nobody else may use it
+ */
+void exmem_window_clear(struct page *page)
+{
+	/* Not global: INVLPG below then needs to forget it for this CPU only. */
+	pgprot_t prot = __pgprot(pgprot_val(PAGE_KERNEL) & ~_PAGE_GLOBAL);
+	void *addr;
+	pte_t *pte;
+
+	addr = window_address(get_cpu());
+	pte = this_cpu_read(window_pte);
+
+	set_pte(pte, pfn_pte(page_to_pfn(page), prot));
+	clear_page(addr);
+	set_pte(pte, __pte(0));
+	asm volatile("invlpg (%0)" : : "r" (addr) : "memory");
+
+	put_cpu();
+}
+
+/**
+ * exmem_window_init() - reserve the windows of all CPUs
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int exmem_window_init(void)
+{
+	struct page **pages;
+	unsigned int level;
+	struct page *page;
+	unsigned int cpu;
+	int err = -ENOMEM;
+	pte_t *pte;
+
+	pages = kcalloc(nr_cpu_ids, sizeof(*pages), GFP_KERNEL);
+	if (!pages)
+		return -ENOMEM;
+	page = alloc_page(GFP_KERNEL);
+	if (!page)
+		goto free_pages;
+
+	/* vmap() builds the page tables; what it maps goes away at once. */
+	for (cpu = 0; cpu < nr_cpu_ids; cpu++)
+		pages[cpu] = page;
+	windows = vmap(pages, nr_cpu_ids, VM_MAP, PAGE_KERNEL);
+	if (!windows)
+		goto free_page;
+
+	for (cpu = 0; cpu < nr_cpu_ids; cpu++) {
+		pte = lookup_address((unsigned long)window_address(cpu), &level);
+		set_pte(pte, __pte(0));
+		if (cpu_possible(cpu))
+			per_cpu(window_pte, cpu) = pte;
+	}
+	exmem_flush_tlb_kernel_range((unsigned long)windows,
+				     (unsigned long)window_address(nr_cpu_ids));
+	err = 0;
+
+free_page:
+	__free_page(page);
+free_pages:
+	kfree(pages);
+	return err;
+}
+
+void exmem_window_exit(void)
+{
+	vunmap(windows);
+}
