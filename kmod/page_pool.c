@@ -133,6 +133,18 @@ give_back:
 	return false;
 }
 
+/* The allocator does not look for a memory error inside a large block. */
+static bool block_has_error(struct page *page)
+{
+	unsigned long i;
+
+	for (i = 0; i < EXMEM_BLOCK_PAGES; i++) {
+		if (PageHWPoison(page + i))
+			return true;
+	}
+	return false;
+}
+
 /* Return a block that nobody uses to the system, or keep it for ever. */
 static void block_return(struct exmem_block *block)
 {
@@ -140,7 +152,10 @@ static void block_return(struct exmem_block *block)
 	unsigned long i;
 
 	exmem_count(EXMEM_BLOCKS, -1);
-	if (exmem_direct_map_restore_block(page, &block->direct_map)) {
+	if (block_has_error(page)) {
+		pr_warn("a 2 MiB block has a memory error and is lost\n");
+		quarantine(EXMEM_BLOCK_PAGES);
+	} else if (exmem_direct_map_restore_block(page, &block->direct_map)) {
 		pr_warn("a 2 MiB block could not be put back into the direct map and is lost\n");
 		quarantine(EXMEM_BLOCK_PAGES);
 	} else if (!block_take_references(page)) {
@@ -344,9 +359,12 @@ static unsigned long block_use(struct exmem_block *block, struct page **pages,
 		if (bit >= EXMEM_BLOCK_PAGES)
 			break;
 		__set_bit(bit, block->map);
-		pages[done++] = block->page + bit;
+		block->used++;
+		if (PageHWPoison(block->page + bit))
+			quarantine(1);
+		else
+			pages[done++] = block->page + bit;
 	}
-	block->used += done;
 	list_move(&block->list, block->used == EXMEM_BLOCK_PAGES ?
 		  &exmem_pool.full : &exmem_pool.partial);
 	return done;
