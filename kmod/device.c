@@ -29,8 +29,31 @@
 #define CREATE_FLAGS	(EXMEM_CREATE_GUEST | EXMEM_CREATE_HUGE | \
 			 EXMEM_CREATE_HOST_ACCESS)
 
+/* Mounted while there are objects, and the mount holds the module. */
 static struct vfsmount *exmem_mnt;
+static int exmem_mnt_count;
+static struct file_system_type exmem_fs;
 static const struct file_operations exmem_memfd_fops;
+
+static struct inode *new_inode_of_object(void)
+{
+	struct inode *inode;
+	int err;
+
+	err = simple_pin_fs(&exmem_fs, &exmem_mnt, &exmem_mnt_count);
+	if (err)
+		return ERR_PTR(err);
+	inode = alloc_anon_inode(exmem_mnt->mnt_sb);
+	if (IS_ERR(inode))
+		simple_release_fs(&exmem_mnt, &exmem_mnt_count);
+	return inode;
+}
+
+static void put_inode(struct inode *inode)
+{
+	iput(inode);
+	simple_release_fs(&exmem_mnt, &exmem_mnt_count);
+}
 
 static int exmem_memfd_setattr(struct exmem_idmap *idmap, struct dentry *dentry,
 			       struct iattr *attr)
@@ -63,7 +86,7 @@ static int exmem_device_release(struct inode *inode, struct file *file)
 
 	exmem_object_free(object_of(file));
 	file->f_mapping = inode->i_mapping;
-	iput(obj_inode);
+	put_inode(obj_inode);
 	return 0;
 }
 
@@ -72,12 +95,12 @@ static int exmem_device_open(struct inode *inode, struct file *file)
 	struct exmem_object *obj;
 	struct inode *obj_inode;
 
-	obj_inode = alloc_anon_inode(exmem_mnt->mnt_sb);
+	obj_inode = new_inode_of_object();
 	if (IS_ERR(obj_inode))
 		return PTR_ERR(obj_inode);
 	obj = exmem_object_create(obj_inode, 0);
 	if (IS_ERR(obj)) {
-		iput(obj_inode);
+		put_inode(obj_inode);
 		return PTR_ERR(obj);
 	}
 	file->private_data = obj;
@@ -132,10 +155,10 @@ exmem_device_unmapped_area(struct file *file, unsigned long addr,
 				       flags, true);
 }
 
+/* With the object's lock held. */
 static void object_info(struct exmem_object *obj, struct exmem_info *info)
 {
 	memset(info, 0, sizeof(*info));
-	mutex_lock(&obj->lock);
 	info->size = obj->size;
 	info->flags = obj->flags;
 	info->references = obj->references;
@@ -149,14 +172,18 @@ static void object_info(struct exmem_object *obj, struct exmem_info *info)
 		if (exmem_direct_map_lost(obj->pages, obj->nr_pages))
 			info->state |= EXMEM_STATE_DIRECT_MAP_REMOVED;
 	}
-	mutex_unlock(&obj->lock);
 }
 
 static void exmem_show_fdinfo(struct seq_file *m, struct file *file)
 {
+	struct exmem_object *obj = object_of(file);
 	struct exmem_info info;
 
-	object_info(object_of(file), &info);
+	/* Whoever asks is not to wait for a large mapping that is being made. */
+	if (!mutex_trylock(&obj->lock))
+		return;
+	object_info(obj, &info);
+	mutex_unlock(&obj->lock);
 	seq_printf(m, "exmem-size:\t%llu\nexmem-resident:\t%llu\nexmem-flags:\t0x%x\nexmem-state:\t0x%x\nexmem-references:\t%u\n",
 		   info.size, info.resident, info.flags, info.state,
 		   info.references);
@@ -174,7 +201,7 @@ static int create_memfd(const struct exmem_create *create)
 	if (fd < 0)
 		return fd;
 
-	inode = alloc_anon_inode(exmem_mnt->mnt_sb);
+	inode = new_inode_of_object();
 	if (IS_ERR(inode)) {
 		err = PTR_ERR(inode);
 		goto put_fd;
@@ -204,6 +231,8 @@ static int create_memfd(const struct exmem_create *create)
 		goto put_module;
 	}
 	file->private_data = obj;
+	/* The file holds the mount by itself now. */
+	simple_release_fs(&exmem_mnt, &exmem_mnt_count);
 	fd_install(fd, file);
 	return fd;
 
@@ -212,7 +241,7 @@ put_module:
 free_object:
 	exmem_object_free(obj);
 put_inode:
-	iput(inode);
+	put_inode(inode);
 put_fd:
 	put_unused_fd(fd);
 	return err;
@@ -264,7 +293,10 @@ static long ioctl_get_info(struct exmem_object *obj, unsigned int cmd,
 
 	if (size < sizeof(info))
 		return -EINVAL;
+	if (mutex_lock_killable(&obj->lock))
+		return -EINTR;
 	object_info(obj, &info);
+	mutex_unlock(&obj->lock);
 	if (copy_to_user(arg, &info, sizeof(info)) ||
 	    clear_user(arg + sizeof(info), size - sizeof(info)))
 		return -EFAULT;
@@ -307,8 +339,7 @@ static long object_ioctl(struct file *file, unsigned int cmd, void __user *arg)
 	case EXMEM_SET_SIZE:
 		return ioctl_set_size(obj, arg);
 	case EXMEM_DESTROY:
-		exmem_object_destroy(obj);
-		return 0;
+		return exmem_object_destroy(obj);
 	case EXMEM_SEAL:
 	case EXMEM_BIND_VM:
 		return -EOPNOTSUPP;
@@ -413,8 +444,8 @@ static int exmem_init_fs_context(struct fs_context *fc)
 	return 0;
 }
 
-/* No owner: our own mount of it must not keep the module from being unloaded. */
 static struct file_system_type exmem_fs = {
+	.owner = THIS_MODULE,
 	.name = "exclusive_memory",
 	.init_fs_context = exmem_init_fs_context,
 	.kill_sb = kill_anon_super,
@@ -422,19 +453,10 @@ static struct file_system_type exmem_fs = {
 
 int exmem_device_init(void)
 {
-	int err;
-
-	exmem_mnt = kern_mount(&exmem_fs);
-	if (IS_ERR(exmem_mnt))
-		return PTR_ERR(exmem_mnt);
-	err = misc_register(&exmem_device);
-	if (err)
-		kern_unmount(exmem_mnt);
-	return err;
+	return misc_register(&exmem_device);
 }
 
 void exmem_device_exit(void)
 {
 	misc_deregister(&exmem_device);
-	kern_unmount(exmem_mnt);
 }

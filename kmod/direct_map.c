@@ -13,6 +13,7 @@
 #include <linux/mm.h>
 #include <linux/pfn.h>
 #include <linux/pgtable.h>
+#include <linux/sched.h>
 #include <asm/set_memory.h>
 
 #include "exmem.h"
@@ -173,18 +174,25 @@ static int remove_from_pud(struct page *page, pud_t pud,
 {
 	unsigned long addr = direct_map_address(page);
 	unsigned int level;
-	pmd_t *pmd;
+	pmd_t *pmd, mapped;
 	int err;
+
+	/* Somebody else may have split it: then it is a table by now. */
+	if (!(pud_val(pud) & _PAGE_PRESENT) || !(pud_val(pud) & _PAGE_PSE))
+		return -EAGAIN;
 
 	err = exmem_set_memory_np(addr, EXMEM_BLOCK_PAGES);
 	if (err)
 		return err;
 
+	/* An entry that is not as expected is left to be restored page by page. */
+	mapped = pfn_pmd(page_to_pfn(page), __pgprot(pud_flags(pud)));
 	pmd = (pmd_t *)lookup_address(addr, &level);
-	if (pmd && level == PG_LEVEL_2M) {
+	if (pmd && level == PG_LEVEL_2M &&
+	    pmd_val(READ_ONCE(*pmd)) == pmd_val(not_present(mapped))) {
 		entry->pmd = pmd;
-		entry->mapped = pfn_pmd(page_to_pfn(page), __pgprot(pud_flags(pud)));
-		entry->removed = READ_ONCE(*pmd);
+		entry->mapped = mapped;
+		entry->removed = not_present(mapped);
 	}
 	return 0;
 }
@@ -278,6 +286,7 @@ bool exmem_direct_map_lost(struct page **pages, unsigned long nr)
 		/* One 2 MiB entry answers for all pages that it covers. */
 		if (covered && (addr & PMD_MASK) == covered)
 			continue;
+		cond_resched();
 		pte = lookup_address(addr, &level);
 		if (pte && (pte_val(*pte) & _PAGE_PRESENT))
 			return false;

@@ -11,8 +11,8 @@
  *	exmem_pool.lock			page_pool.c, which page belongs to whom
  *	init_mm.mmap_lock, cpa_lock, pgd_lock	direct_map.c, innermost
  *
- * i_mmap_rwsem nests inside notifier_lock (revocation) and is never held when
- * one of the above is taken. Memory is allocated under all but the innermost
+ * i_mmap_rwsem nests inside exmem_object.lock (revocation) and is never held
+ * when one of the above is taken. Memory is allocated under all but the innermost
  * three; none of these locks is taken by reclaim.
  */
 #ifndef _EXMEM_H
@@ -83,6 +83,7 @@ int exmem_pool_alloc(struct page **pages, unsigned long nr, bool huge);
 void exmem_pool_wipe(struct page **pages, unsigned long nr);
 void exmem_pool_free(struct page **pages, unsigned long nr);
 int exmem_pool_freeze(bool freeze);
+void exmem_pool_close(void);
 void exmem_pool_exit(void);
 
 /* object.c: the life of an object, its references and its notifiers. */
@@ -102,7 +103,7 @@ void exmem_pool_exit(void);
  * @references: outstanding page references of in-kernel users
  * @mapped: a mapping exists, or is being made or undone
  * @destroyed: no access is possible any more
- * @mapper: the address space of the mapping, held with mmgrab()
+ * @vma: the area of the mapping, if @mapped
  * @locked_user: who the mapping is accounted to (RLIMIT_MEMLOCK)
  * @idle: woken when there is neither a mapping nor a reference, and on destroy
  */
@@ -122,7 +123,7 @@ struct exmem_object {
 	unsigned int references;
 	bool mapped;
 	bool destroyed;
-	struct mm_struct *mapper;
+	struct vm_area_struct *vma;
 	struct user_struct *locked_user;
 
 	wait_queue_head_t idle;
@@ -132,11 +133,12 @@ struct exmem_object *exmem_object_create(struct inode *inode, u32 flags);
 void exmem_object_free(struct exmem_object *obj);
 int exmem_object_set_size(struct exmem_object *obj, u64 size);
 int exmem_object_populate(struct exmem_object *obj);
-void exmem_object_destroy(struct exmem_object *obj);
+int exmem_object_destroy(struct exmem_object *obj);
 void exmem_object_destroy_all(void);
 bool exmem_object_idle(struct exmem_object *obj);
 int exmem_object_mapping_start(struct exmem_object *obj, u64 len, bool adopt);
-void exmem_object_mapping_end(struct exmem_object *obj);
+void exmem_object_mapping_end(struct exmem_object *obj,
+			      struct vm_area_struct *vma);
 void exmem_object_mapping_abort(struct exmem_object *obj, bool adopted);
 void exmem_object_mapping_gone(struct exmem_object *obj);
 
@@ -147,7 +149,6 @@ unsigned long exmem_get_unmapped_area(struct exmem_object *obj, struct file *fil
 				      unsigned long pgoff, unsigned long flags,
 				      bool adopt);
 void exmem_mapping_revoke(struct exmem_object *obj);
-bool exmem_mapping_settled(struct exmem_object *obj);
 
 /* device.c: /dev/exclusive_memory, restricted memfds, the ioctl table. */
 struct exmem_object *exmem_file_object(struct file *file);

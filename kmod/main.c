@@ -6,6 +6,7 @@
 
 #include <linux/module.h>
 #include <linux/moduleparam.h>
+#include <asm/cpufeature.h>
 
 #include "exmem.h"
 #include "compat/symbols.h"
@@ -22,6 +23,10 @@ static int __init exmem_init(void)
 {
 	int err;
 
+	if (cpu_feature_enabled(X86_FEATURE_XENPV)) {
+		pr_err("cannot load: under Xen PV the direct map is the hypervisor's\n");
+		return -EOPNOTSUPP;
+	}
 	err = exmem_symbols_resolve();
 	if (err)
 		return err;

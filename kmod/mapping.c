@@ -12,10 +12,8 @@
  */
 #include <linux/capability.h>
 #include <linux/cred.h>
-#include <linux/delay.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
-#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/user.h>
 
@@ -26,11 +24,12 @@
 static int account_locked(struct exmem_object *obj)
 {
 	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
+	bool unlimited = capable(CAP_IPC_LOCK);
 	struct user_struct *user = current_user();
 	long old = atomic_long_read(&user->locked_vm);
 
 	do {
-		if (old + obj->nr_pages > limit && !capable(CAP_IPC_LOCK))
+		if (old + obj->nr_pages > limit && !unlimited)
 			return -EAGAIN;
 	} while (!atomic_long_try_cmpxchg(&user->locked_vm, &old,
 					  old + obj->nr_pages));
@@ -72,10 +71,15 @@ static vm_fault_t exmem_vm_fault(struct vm_fault *vmf)
 	return ret;
 }
 
-/* A copy of the area: it gets nothing. */
+/*
+ * A copy of the area: it gets nothing. fork(2) calls this before it copies the
+ * page table, which VM_WIPEONFORK in the copy prevents, or on some kernels
+ * after.
+ */
 static void exmem_vm_open(struct vm_area_struct *vma)
 {
 	vma->vm_private_data = NULL;
+	exmem_vm_flags_set(vma, VM_WIPEONFORK);
 	exmem_zap_vma(vma);
 }
 
@@ -86,13 +90,13 @@ static void exmem_vm_close(struct vm_area_struct *vma)
 	if (!obj)
 		return;
 	/*
-	 * If mmap(2) fails after our part of it, the kernel closes the area
-	 * before it unmaps what we have put there.
+	 * A kernel whose mmap(2) can still fail after our part of it (early
+	 * ones of the 6.1 series) closes the area before it unmaps what we have
+	 * put there.
 	 */
 	exmem_zap_vma(vma);
 	unaccount_locked(obj);
 	exmem_object_mapping_gone(obj);
-	mmdrop(vma->vm_mm);
 }
 
 static int exmem_vm_may_split(struct vm_area_struct *vma, unsigned long addr)
@@ -188,7 +192,8 @@ int exmem_mmap(struct exmem_object *obj, struct vm_area_struct *vma, bool adopt)
 	unsigned long len = vma->vm_end - vma->vm_start;
 	int err;
 
-	err = check_mapping(obj, len, vma->vm_pgoff, vma->vm_flags & VM_SHARED,
+	/* A read-only file's shared mapping is not VM_SHARED. */
+	err = check_mapping(obj, len, vma->vm_pgoff, vma->vm_flags & VM_MAYSHARE,
 			    adopt);
 	if (err)
 		return err;
@@ -211,15 +216,13 @@ int exmem_mmap(struct exmem_object *obj, struct vm_area_struct *vma, bool adopt)
 		goto unaccount;
 
 	/* Nothing can fail from here on. */
-	mmgrab(vma->vm_mm);
-	obj->mapper = vma->vm_mm;
 	exmem_vm_flags_clear(vma, VM_MAYEXEC);
 	exmem_vm_flags_set(vma, VM_MIXEDMAP | VM_DONTCOPY | VM_DONTDUMP |
 				VM_DONTEXPAND);
 	vma->vm_ops = &exmem_vm_ops;
 	vma->vm_private_data = obj;
 	insert_pages(obj, vma);
-	exmem_object_mapping_end(obj);
+	exmem_object_mapping_end(obj, vma);
 	return 0;
 
 unaccount:
@@ -231,33 +234,9 @@ abort_mapping:
 
 /**
  * exmem_mapping_revoke() - take the pages out of every page table
- * @obj: a destroyed object
- *
- * Reaches each area that mmap(2) or fork(2) has finished.
+ * @obj: an object whose faults get nothing any more
  */
 void exmem_mapping_revoke(struct exmem_object *obj)
 {
 	unmap_mapping_range(obj->inode->i_mapping, 0, 0, 1);
-}
-
-/**
- * exmem_mapping_settled() - has the mmap(2) that made the mapping returned
- * @obj: a mapped object, with notifier_lock held
- *
- * Whoever got the mmap lock for reading after exmem_mmap() knows that the area
- * is where exmem_mapping_revoke() finds it. The mapper may keep the lock from
- * us, on purpose even, so we do not wait for long.
- */
-bool exmem_mapping_settled(struct exmem_object *obj)
-{
-	int tries;
-
-	for (tries = 0; tries < 20; tries++) {
-		if (mmap_read_trylock(obj->mapper)) {
-			mmap_read_unlock(obj->mapper);
-			return true;
-		}
-		usleep_range(200, 1000);
-	}
-	return false;
 }

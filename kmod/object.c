@@ -12,14 +12,13 @@
  * The pages come with the first mapping or the first reference. They go when
  * the object is destroyed and nobody can reach them any more, or with the file.
  */
+#include <linux/delay.h>
 #include <linux/err.h>
 #include <linux/export.h>
-#include <linux/file.h>
-#include <linux/sched/mm.h>
-#include <linux/sched/user.h>
 #include <linux/slab.h>
 
 #include "exmem.h"
+#include "compat/compat.h"
 #define CREATE_TRACE_POINTS
 #include "trace.h"
 
@@ -55,11 +54,12 @@ struct exmem_object *exmem_object_create(struct inode *inode, u32 flags)
 	return obj;
 }
 
-/* Nobody can reach the pages any more; under obj->lock, or as the last user. */
+/* The object is destroyed, with its lock held, or its last file is gone. */
 static void free_pages_of(struct exmem_object *obj)
 {
 	if (!obj->pages)
 		return;
+	exmem_mapping_revoke(obj);
 	exmem_pool_free(obj->pages, obj->nr_pages);
 	kvfree(obj->pages);
 	obj->pages = NULL;
@@ -123,7 +123,8 @@ int exmem_object_set_size(struct exmem_object *obj, u64 size)
 {
 	int err;
 
-	mutex_lock(&obj->lock);
+	if (mutex_lock_killable(&obj->lock))
+		return -EINTR;
 	err = set_size(obj, size);
 	mutex_unlock(&obj->lock);
 	return err;
@@ -252,11 +253,16 @@ unlock:
 /**
  * exmem_object_mapping_end() - the mapping exists
  * @obj: the object
+ * @vma: its area
  */
-void exmem_object_mapping_end(struct exmem_object *obj)
+void exmem_object_mapping_end(struct exmem_object *obj,
+			      struct vm_area_struct *vma)
 {
 	struct restrictedmem_notifier *n;
 
+	mutex_lock(&obj->lock);
+	obj->vma = vma;
+	mutex_unlock(&obj->lock);
 	list_for_each_entry(n, &obj->notifiers, list) {
 		n->mapped = true;
 		if (n->ops->mmap_end)
@@ -302,7 +308,7 @@ static void notify_invalidate_end(struct exmem_object *obj)
 
 /**
  * exmem_object_mapping_gone() - the mapping does not exist any more
- * @obj: the object; nothing of it is in any page table
+ * @obj: the object
  *
  * References that were taken before the mapping, and outlive it, may not find
  * out what it left there: the object is destroyed.
@@ -318,7 +324,7 @@ void exmem_object_mapping_gone(struct exmem_object *obj)
 	if (destroy)
 		WRITE_ONCE(obj->destroyed, true);
 	WRITE_ONCE(obj->mapped, false);
-	obj->mapper = NULL;
+	obj->vma = NULL;
 	if (obj->destroyed && !obj->references)
 		free_pages_of(obj);
 	mutex_unlock(&obj->lock);
@@ -339,48 +345,66 @@ void exmem_object_mapping_gone(struct exmem_object *obj)
 	wake_up_all(&obj->idle);
 }
 
-/**
- * exmem_object_destroy() - take the memory from everybody, wipe it, free it
- * @obj: the object; nothing happens if it is destroyed already
- *
- * The bytes are gone when this returns. The pages are free then too, except
- * while an in-kernel user keeps references, or if a mapping was being made at
- * the very moment and could not be waited for: then they follow those.
+/*
+ * mmap(2) makes the area known, through which we find and revoke the mapping,
+ * only some time after our part of it.
  */
-void exmem_object_destroy(struct exmem_object *obj)
+static bool revocable(struct exmem_object *obj)
 {
-	bool reachable = false;
+	bool revocable;
 
-	mutex_lock(&obj->notifier_lock);
 	mutex_lock(&obj->lock);
-	if (obj->destroyed) {
-		mutex_unlock(&obj->lock);
-		goto unlock;
-	}
+	revocable = !obj->mapped || (obj->vma && exmem_vma_linked(obj->vma));
+	mutex_unlock(&obj->lock);
+	return revocable;
+}
+
+/* With notifier_lock held, which is dropped to wait for mmap(2) or munmap(2). */
+static void destroy_locked(struct exmem_object *obj)
+{
+	if (obj->destroyed)
+		return;
+	mutex_lock(&obj->lock);
 	WRITE_ONCE(obj->destroyed, true);
 	mutex_unlock(&obj->lock);
 	trace_exmem_destroy(obj);
 
 	notify_invalidate_start(obj);
+	while (!revocable(obj)) {
+		mutex_unlock(&obj->notifier_lock);
+		usleep_range(50, 200);
+		mutex_lock(&obj->notifier_lock);
+	}
 	/* No fault puts a page back now. */
 	exmem_mapping_revoke(obj);
-	if (obj->mapped) {
-		reachable = !exmem_mapping_settled(obj);
-		exmem_mapping_revoke(obj);
-	}
 
 	mutex_lock(&obj->lock);
-	reachable = obj->mapped && reachable;
-	if (!obj->references && !reachable)
+	if (!obj->references)
 		free_pages_of(obj);
 	else if (obj->pages)
 		exmem_pool_wipe(obj->pages, obj->nr_pages);
 	mutex_unlock(&obj->lock);
 
 	notify_invalidate_end(obj);
-unlock:
-	mutex_unlock(&obj->notifier_lock);
 	wake_up_all(&obj->idle);
+}
+
+/**
+ * exmem_object_destroy() - take the memory from everybody, wipe it, free it
+ * @obj: the object; nothing happens if it is destroyed already
+ *
+ * The bytes are gone when this returns. The pages are free then too, unless
+ * in-kernel users keep references: then they follow those.
+ *
+ * Return: 0, or -EINTR if the caller is being killed.
+ */
+int exmem_object_destroy(struct exmem_object *obj)
+{
+	if (mutex_lock_killable(&obj->notifier_lock))
+		return -EINTR;
+	destroy_locked(obj);
+	mutex_unlock(&obj->notifier_lock);
+	return 0;
 }
 
 /**
@@ -393,8 +417,11 @@ void exmem_object_destroy_all(void)
 	struct exmem_object *obj;
 
 	mutex_lock(&exmem_objects_lock);
-	list_for_each_entry(obj, &exmem_objects, list)
-		exmem_object_destroy(obj);
+	list_for_each_entry(obj, &exmem_objects, list) {
+		mutex_lock(&obj->notifier_lock);
+		destroy_locked(obj);
+		mutex_unlock(&obj->notifier_lock);
+	}
 	mutex_unlock(&exmem_objects_lock);
 }
 

@@ -75,9 +75,10 @@ unsigned int exmem_keep_blocks = 1;
  */
 unsigned long exmem_pool_limit_pages(void)
 {
-	unsigned long limit = READ_ONCE(exmem_limit_bytes) >> PAGE_SHIFT;
+	unsigned long limit = READ_ONCE(exmem_limit_bytes);
 
-	return min(limit ?: totalram_pages() / 2, totalram_pages());
+	return limit ? min(limit >> PAGE_SHIFT, totalram_pages()) :
+		       totalram_pages() / 2;
 }
 
 static bool hold(unsigned long nr)
@@ -120,15 +121,16 @@ static bool block_take_references(struct page *page)
 {
 	unsigned long i;
 
-	for (i = 1; i < EXMEM_BLOCK_PAGES; i++) {
+	for (i = 0; i < EXMEM_BLOCK_PAGES; i++) {
 		if (!page_ref_freeze(page + i, 1))
 			goto give_back;
 	}
+	page_ref_unfreeze(page, 1);
 	return true;
 
 give_back:
 	/* Somebody still holds page i: it is not free. */
-	while (--i)
+	while (i--)
 		page_ref_unfreeze(page + i, 1);
 	return false;
 }
@@ -306,6 +308,11 @@ unhold:
 static void single_return(struct page *page)
 {
 	exmem_count(EXMEM_PAGES_SINGLE, -1);
+	if (PageHWPoison(page)) {
+		pr_warn("a page has a memory error and is lost\n");
+		quarantine(1);
+		return;
+	}
 	if (exmem_direct_map_restore_page(page)) {
 		pr_warn("a page could not be put back into the direct map and is lost\n");
 		quarantine(1);
@@ -352,6 +359,7 @@ static unsigned long block_use(struct exmem_block *block, struct page **pages,
 {
 	unsigned long done = 0, bit = 0;
 
+	cond_resched();
 	if (!block->used)
 		exmem_count(EXMEM_BLOCKS_IDLE, -1);
 	while (done < nr) {
@@ -462,7 +470,7 @@ static unsigned long use_singles(struct page **pages, unsigned long nr)
  * @huge: from 2 MiB blocks or not at all
  *
  * Return: 0, -ENOMEM if there is no memory, or none within the limits, or
- * hibernation is under way, or -EINTR if the caller is being killed.
+ * hibernation or reboot is under way, or -EINTR if the caller is being killed.
  */
 int exmem_pool_alloc(struct page **pages, unsigned long nr, bool huge)
 {
@@ -528,10 +536,9 @@ void exmem_pool_free(struct page **pages, unsigned long nr)
 		block = (struct exmem_block *)page_private(pages[i]);
 		if (block)
 			block_unuse(block, pages[i]);
-		else if (PageHWPoison(pages[i]))
-			quarantine(1);
 		else
 			list_add(&pages[i]->lru, &singles);
+		cond_resched();
 	}
 	trim_idle(exmem_keep_blocks, &blocks);
 	exmem_count(EXMEM_PAGES_IN_USE, -(long)nr);
@@ -565,6 +572,18 @@ int exmem_pool_freeze(bool freeze)
 	mutex_unlock(&exmem_pool.lock);
 	blocks_return(&blocks);
 	return err;
+}
+
+/**
+ * exmem_pool_close() - hand out no page any more
+ *
+ * For reboot and kexec: whatever is given up from now on stays given up.
+ */
+void exmem_pool_close(void)
+{
+	mutex_lock(&exmem_pool.lock);
+	exmem_pool.frozen = true;
+	mutex_unlock(&exmem_pool.lock);
 }
 
 /**

@@ -40,6 +40,7 @@ static struct notifier_block exmem_pm_notifier = {
 static int exmem_reboot_event(struct notifier_block *nb, unsigned long event,
 			      void *unused)
 {
+	exmem_pool_close();
 	exmem_object_destroy_all();
 	return NOTIFY_DONE;
 }

@@ -9,7 +9,7 @@
 
 #include "exmem.h"
 
-/* Objects are told apart by inode number; addresses and contents are not shown. */
+/* Objects are told apart by inode number. */
 
 DECLARE_EVENT_CLASS(exmem_object_class,
 	TP_PROTO(struct exmem_object *obj),

@@ -5,7 +5,8 @@
  * Each CPU has one page of kernel address space whose entry is empty, except
  * while that CPU clears a page through it with preemption off. The address is
  * used on its own CPU and under one address space at a time only, hence a
- * local INVLPG is all the flushing it takes.
+ * local INVLPG is all the flushing it takes. A page that is never mapped lies
+ * between two windows, lest one CPU's prefetcher looks into the next one's.
  */
 #include <linux/cpumask.h>
 #include <linux/mm.h>
@@ -17,12 +18,14 @@
 #include "exmem.h"
 #include "compat/symbols.h"
 
+#define WINDOW_STRIDE	(2 * PAGE_SIZE)
+
 static DEFINE_PER_CPU(pte_t *, window_pte);
 static void *windows;
 
-static void *window_address(unsigned int cpu)
+static unsigned long window_address(unsigned int cpu)
 {
-	return windows + cpu * PAGE_SIZE;
+	return (unsigned long)windows + cpu * WINDOW_STRIDE;
 }
 
 /**
@@ -33,14 +36,14 @@ void exmem_window_clear(struct page *page)
 {
 	/* Not global: INVLPG below then needs to forget it for this CPU only. */
 	pgprot_t prot = __pgprot(pgprot_val(PAGE_KERNEL) & ~_PAGE_GLOBAL);
-	void *addr;
+	unsigned long addr;
 	pte_t *pte;
 
 	addr = window_address(get_cpu());
 	pte = this_cpu_read(window_pte);
 
 	set_pte(pte, pfn_pte(page_to_pfn(page), prot));
-	clear_page(addr);
+	clear_page((void *)addr);
 	set_pte(pte, __pte(0));
 	asm volatile("invlpg (%0)" : : "r" (addr) : "memory");
 
@@ -54,35 +57,41 @@ void exmem_window_clear(struct page *page)
  */
 int exmem_window_init(void)
 {
+	unsigned long nr = nr_cpu_ids * WINDOW_STRIDE / PAGE_SIZE;
 	struct page **pages;
 	unsigned int level;
 	struct page *page;
 	unsigned int cpu;
 	int err = -ENOMEM;
+	unsigned long i;
 	pte_t *pte;
 
-	pages = kcalloc(nr_cpu_ids, sizeof(*pages), GFP_KERNEL);
+	pages = kcalloc(nr, sizeof(*pages), GFP_KERNEL);
 	if (!pages)
 		return -ENOMEM;
 	page = alloc_page(GFP_KERNEL);
 	if (!page)
 		goto free_pages;
 
-	/* vmap() builds the page tables; what it maps goes away at once. */
-	for (cpu = 0; cpu < nr_cpu_ids; cpu++)
-		pages[cpu] = page;
-	windows = vmap(pages, nr_cpu_ids, VM_MAP, PAGE_KERNEL);
+	/*
+	 * vmap() builds the page tables; what it maps goes away at once. As
+	 * memory of a device, readers of /proc/kcore leave it alone: they would
+	 * look for the page in the direct map.
+	 */
+	for (i = 0; i < nr; i++)
+		pages[i] = page;
+	windows = vmap(pages, nr, VM_MAP | VM_IOREMAP, PAGE_KERNEL);
 	if (!windows)
 		goto free_page;
 
-	for (cpu = 0; cpu < nr_cpu_ids; cpu++) {
-		pte = lookup_address((unsigned long)window_address(cpu), &level);
+	for (i = 0; i < nr; i++) {
+		pte = lookup_address((unsigned long)windows + i * PAGE_SIZE, &level);
 		set_pte(pte, __pte(0));
-		if (cpu_possible(cpu))
-			per_cpu(window_pte, cpu) = pte;
 	}
+	for_each_possible_cpu(cpu)
+		per_cpu(window_pte, cpu) = lookup_address(window_address(cpu), &level);
 	exmem_flush_tlb_kernel_range((unsigned long)windows,
-				     (unsigned long)window_address(nr_cpu_ids));
+				     (unsigned long)windows + nr * PAGE_SIZE);
 	err = 0;
 
 free_page:

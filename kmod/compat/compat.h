@@ -50,6 +50,16 @@ static inline void exmem_zap_vma(struct vm_area_struct *vma)
 	vma->vm_flags &= ~VM_PFNMAP;
 }
 
+/*
+ * Has mmap(2) made the area known to its address space, so that
+ * unmap_mapping_range() finds it? Its node of the interval tree is zero until
+ * then, and never again.
+ */
+static inline bool exmem_vma_linked(struct vm_area_struct *vma)
+{
+	return READ_ONCE(vma->shared.rb.__rb_parent_color);
+}
+
 static inline unsigned long
 exmem_default_unmapped_area(struct file *file, unsigned long addr,
 			    unsigned long len, unsigned long pgoff,
