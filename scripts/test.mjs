@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+// All tests: npm test [-- --kernel debug]
+
+import { parseArgs } from 'node:util';
+
+import { ensureEverything } from './setup/everything.mjs';
+import { runMain } from './setup/failure.mjs';
+import { checkKernelName } from './setup/kernel.mjs';
+import { Stages, mocha } from './test/stages.mjs';
+
+/** The tests of Secret run on memfd_secret too, and others compare with it. */
+const WITH_SECRETMEM = ['--append', 'secretmem.enable=1'];
+
+/** Seconds after which a test that hangs is given up. */
+const TIMEOUT = '3600';
+
+/** @param {string[]} args */
+const vm = (...args) => ['node', 'test/vm/run.mjs', '--timeout', TIMEOUT, ...WITH_SECRETMEM, ...args];
+
+await runMain(async () => {
+  const { values } = parseArgs({ options: { kernel: { type: 'string', default: '6.1' } } });
+  const kernel = checkKernelName(values.kernel);
+  await ensureEverything(kernel);
+
+  const stages = new Stages();
+  // These do not depend on the kernel: the tests on another one need not repeat them.
+  const everything = kernel === '6.1';
+  if (everything) {
+    await stages.run('unit tests', mocha('build/ts/test/unit/**/*.test.js'));
+  }
+  if (await stages.run('building the kernel tests', ['make', '-s', '-C', 'test/kernel'])) {
+    await stages.run(
+      `kernel and API tests on kernel ${kernel}`,
+      vm('--kernel', kernel, '--', 'node', 'scripts/test/in-machine.mjs'),
+    );
+  }
+  if (everything) {
+    await stages.run(
+      'API tests without the module',
+      vm('--no-module', '--', ...mocha('build/ts/test/api-fallback/**/*.test.js')),
+      { EXMEM_POLICY: 'prefer' },
+    );
+    await stages.run('VM runner tests', mocha('test/vm/test/*.test.mjs'));
+    await stages.run('witness tests', mocha('build/ts/test/witness/**/*.test.js'));
+  }
+  return stages.finish('summary');
+});
