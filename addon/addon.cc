@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: MIT
+// Registration only: every subject exports its own calls.
+#include <napi.h>
+
+#include "subjects.h"
+
+static Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  exmem::RegisterConstants(env, exports);
+  exmem::RegisterDescriptor(env, exports);
+  exmem::RegisterObject(env, exports);
+  exmem::RegisterMapping(env, exports);
+  exmem::RegisterBytes(env, exports);
+  exmem::RegisterMemfdSecret(env, exports);
+  exmem::RegisterDescriptorPassing(env, exports);
+  exmem::RegisterTerminal(env, exports);
+  exmem::RegisterLimits(env, exports);
+  return exports;
+}
+
+NODE_API_MODULE(exclusive_memory, Init)

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+import { readFileSync } from 'node:fs';
+import { release } from 'node:os';
+import { type Backend, memfdSecretBackend, moduleBackend, type Problem } from './backend.js';
+import { withDevice } from './device.js';
+import { type BackendName, type Guarantees, guarantees } from './guarantees.js';
+import { system } from './system.js';
+
+export interface BackendReport {
+  readonly available: boolean;
+  /** Why not, and the command that fixes it. */
+  readonly problem?: Problem;
+  /** What holds for memory of this backend, where it is available. */
+  readonly guarantees: Guarantees;
+}
+
+export interface Capabilities {
+  /** As `uname -r` prints it. */
+  readonly kernelRelease: string;
+  /** Of the loaded module. */
+  readonly apiVersion: number | undefined;
+  readonly backends: Readonly<Record<BackendName, BackendReport>>;
+  readonly limits: Limits;
+}
+
+export interface Limits {
+  /** RLIMIT_MEMLOCK in bytes, which mappings count against: getrlimit(2). */
+  readonly memlock: { readonly soft: number; readonly hard: number };
+  /** With CAP_IPC_LOCK the limit above does not apply: capabilities(7). */
+  readonly memlockExempt: boolean;
+  /** `limit_bytes` of the module for the whole machine; undefined without it. */
+  readonly machineBytes: number | undefined;
+}
+
+/** What this machine offers, probed anew at every call. */
+export function capabilities(): Capabilities {
+  const module = report(moduleBackend);
+  return {
+    kernelRelease: release(),
+    apiVersion: module.available ? withDevice(system.getVersion) : undefined,
+    backends: { module, memfd_secret: report(memfdSecretBackend) },
+    limits: {
+      memlock: system.memlockLimit(),
+      memlockExempt: hasIpcLock(),
+      machineBytes: machineLimit(),
+    },
+  };
+}
+
+function report(backend: Backend): BackendReport {
+  const problem = backend.problem();
+  return {
+    available: problem === undefined,
+    ...(problem && { problem }),
+    guarantees: guarantees[backend.name],
+  };
+}
+
+/** CAP_IPC_LOCK of linux/capability.h. */
+const ipcLockBit = 14n;
+
+function hasIpcLock(): boolean {
+  const mask = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1];
+  return mask !== undefined && ((BigInt(`0x${mask}`) >> ipcLockBit) & 1n) === 1n;
+}
+
+function machineLimit(): number | undefined {
+  try {
+    return Number(readFileSync('/sys/module/exclusive_memory/parameters/limit_bytes', 'utf8'));
+  } catch {
+    return undefined;
+  }
+}

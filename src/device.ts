@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+import { Descriptor } from './descriptor.js';
+import { native } from './native.js';
+import { system } from './system.js';
+import { unexpected } from './validate.js';
+
+/** Opening it makes a new, still empty exclusive memory object. */
+export const devicePath = '/dev/exclusive_memory';
+
+/** What EXMEM_CREATE takes. */
+export interface CreateRequest {
+  /** Bytes; 0 to set it later. */
+  readonly size: number;
+  readonly name: string;
+  readonly huge?: boolean;
+}
+
+/**
+ * Runs `body` with the device open. In a worker thread Node.js keeps account of
+ * what `node:fs` opens, so that is what has to close it; no Descriptor may.
+ */
+export function withDevice<T>(body: (fd: number) => T): T {
+  const fd = system.open(devicePath);
+  try {
+    return body(fd);
+  } finally {
+    system.close(fd);
+  }
+}
+
+export function createRestrictedMemfd({ size, name, huge = false }: CreateRequest): Descriptor {
+  const flags = huge ? native.constants.CREATE_HUGE : 0;
+  return new Descriptor(withDevice((fd) => system.create(fd, size, flags, name)));
+}
+
+export function checkName(name: string): string {
+  const limit = native.constants.NAME_SIZE - 1;
+  if (Buffer.byteLength(name) <= limit && !name.includes('\0')) return name;
+  throw unexpected(`at most ${limit} bytes of UTF-8 without NUL`, 'name', name);
+}
