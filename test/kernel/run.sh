@@ -1,0 +1,104 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Runs the kernel tests, all or those named, on a machine that has the module
+# loaded: test/kernel/run.sh [PROGRAM...]. Needs root.
+#
+# A program passes on positive evidence only: a plan, a result for each test of
+# it, none of them "not ok", and status 0.
+#
+# EXMEM_TEST_PROGRAMS	where the programs are (build/test-kernel)
+# EXMEM_TEST_MODULE	the exclusive_memory_test.ko of this kernel; else it is
+#			looked for in EXMEM_MODULES and in build/kmod/*/
+
+root=$(cd "$(dirname "$0")/../.." && pwd) || exit 1
+programs=${EXMEM_TEST_PROGRAMS:-$root/build/test-kernel}
+PATH=$PATH:/usr/sbin:/sbin
+
+# In this order. These need more than a booted kernel, and skip without it:
+#	compare_test		secretmem.enable=1 on the command line (--append)
+#	fault_injection_test	CONFIG_FAULT_INJECTION (--kernel debug)
+#	hibernate_test		CONFIG_HIBERNATION, and no lockdown
+#	hwpoison_test		CONFIG_MEMORY_FAILURE; takes a page out of use for good
+#	unload_test		the last: unloads the module and loads it again
+all="create_test map_test mremap_test fork_test handover_test nobody_reads_test kvm_test
+limits_test notifier_test destroy_test direct_map_test trace_test hibernate_test
+fault_injection_test compare_test lifetime_test hwpoison_test unload_test"
+
+is_for_this_kernel() {
+	[ "$(modinfo -F vermagic "$1" 2>/dev/null | cut -d ' ' -f 1)" = "$(uname -r)" ]
+}
+
+find_module() {
+	for file in "$EXMEM_TEST_MODULE" "$EXMEM_MODULES/exclusive_memory_test.ko" \
+		    "$root"/build/kmod/*/exclusive_memory_test.ko; do
+		if [ -f "$file" ] && is_for_this_kernel "$file"; then
+			echo "$file"
+			return 0
+		fi
+	done
+	return 1
+}
+
+load_test_module() {
+	[ -d /sys/module/exclusive_memory_test ] && return 0
+	EXMEM_TEST_MODULE=$(find_module) || {
+		echo "# no exclusive_memory_test.ko for kernel $(uname -r)"
+		return 1
+	}
+	export EXMEM_TEST_MODULE
+	insmod "$EXMEM_TEST_MODULE"
+}
+
+# Standard input: a program's output. One line says what is wrong with it, or nothing.
+find_fault() {
+	awk -v status="$1" '
+		/^1\.\.[0-9]+$/ { plan = substr($0, 4); plans++ }
+		/^ok [0-9]+/ { passed++; if (/ # SKIP /) skipped++ }
+		/^not ok [0-9]+/ { failed++ }
+		/^Bail out!/ { bailed = 1 }
+		END {
+			if (bailed) fault = "bailed out"
+			else if (plans != 1) fault = "no plan"
+			else if (passed + failed != plan) fault = "only " passed + failed " of " plan " results"
+			else if (failed) fault = failed " of " plan " tests failed"
+			else if (status) fault = "status " status
+			printf "%d passed, %d skipped, %d failed%s\n", passed - skipped, skipped, failed,
+			       fault ? ": " fault : ""
+			exit fault != ""
+		}'
+}
+
+run_program() {
+	echo "# $1"
+	if [ ! -x "$programs/$1" ]; then
+		summary="$summary
+not ok - $1: not built"
+		return 1
+	fi
+	# The status goes beside the output, which is shown while it comes.
+	{
+		"$programs/$1" 2>&1
+		echo $? >"$scratch/status"
+	} | tee "$scratch/output"
+	if fault=$(find_fault "$(cat "$scratch/status")" <"$scratch/output"); then
+		summary="$summary
+ok - $1: $fault"
+	else
+		summary="$summary
+not ok - $1: $fault"
+		return 1
+	fi
+}
+
+scratch=$(mktemp -d) || exit 1
+trap 'rm -rf "$scratch"' EXIT
+summary=
+result=0
+
+load_test_module || result=1
+for program in ${*:-$all}; do
+	run_program "$program" || result=1
+done
+echo "# summary$summary"
+exit $result

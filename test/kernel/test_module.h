@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Commands for the module exclusive_memory_test, see module/exclusive_memory_test.c. */
+#ifndef EXMEM_TEST_TEST_MODULE_H
+#define EXMEM_TEST_TEST_MODULE_H
+
+#include "harness.h"
+
+/* Skips the test where the module is not loaded. */
+void need_test_module(void);
+
+/* As printf(3); -1 or 0. */
+int command(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* What the notifiers were told since the last "clear", as "a mmap_start, b mmap_start". */
+const char *told(void);
+
+#define expect_told(expected)							\
+	do {									\
+		const char *told_ = told();					\
+										\
+		check(!strcmp(told_, expected), "expected the callbacks \"%s\", got \"%s\"",\
+		      expected, told_);						\
+	} while (0)
+
+/* Whether the kernel can read a page; 0 or a negative errno. */
+struct page_reads {
+	int direct_map;
+	int image;
+	bool has_image_address;
+};
+
+struct page_reads read_page(uint64_t pfn);
+
+#endif
