@@ -31,8 +31,6 @@
 #define EXMEM_BLOCK_ORDER	(PMD_SHIFT - PAGE_SHIFT)
 #define EXMEM_BLOCK_PAGES	BIT(EXMEM_BLOCK_ORDER)
 
-struct user_struct;
-
 /* direct_map.c: the only file that changes the direct map. */
 
 /**
@@ -104,7 +102,6 @@ void exmem_pool_exit(void);
  * @mapped: a mapping exists, or is being made or undone
  * @destroyed: no access is possible any more
  * @vma: the area of the mapping, if @mapped
- * @locked_user: who the mapping is accounted to (RLIMIT_MEMLOCK)
  * @idle: woken when there is neither a mapping nor a reference, and on destroy
  */
 struct exmem_object {
@@ -124,7 +121,6 @@ struct exmem_object {
 	bool mapped;
 	bool destroyed;
 	struct vm_area_struct *vma;
-	struct user_struct *locked_user;
 
 	wait_queue_head_t idle;
 };

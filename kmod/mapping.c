@@ -3,44 +3,36 @@
  * The one mapping of an object: whole, shared, not split, not moved, not
  * inherited.
  *
- * The area is VM_MIXEDMAP with special entries: nobody can take a reference
- * through it, and KVM, VFIO, hmm and get_user_pages() refuse it.
+ * The entries are special, and the pages have no reference count:
+ * get_user_pages(), KVM, VFIO and hmm refuse the area.
  *
  * vm_private_data of the one live area is the object. An area that the kernel
- * copied from it (fork after MADV_DOFORK, a refused mremap) has NULL there, and
- * no page.
+ * copied from it (fork where MADV_DOFORK is allowed, a refused mremap) has NULL
+ * there, and no page.
  */
 #include <linux/capability.h>
-#include <linux/cred.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
 #include <linux/sched/signal.h>
-#include <linux/sched/user.h>
 
 #include "exmem.h"
 #include "compat/compat.h"
 
-/* As memfd_secret(2): by user, and CAP_IPC_LOCK is above it. */
-static int account_locked(struct exmem_object *obj)
+/* As mlock(2): by address space, and CAP_IPC_LOCK is above the limit. */
+static int account_locked(struct exmem_object *obj, struct mm_struct *mm)
 {
-	unsigned long limit = rlimit(RLIMIT_MEMLOCK) >> PAGE_SHIFT;
-	bool unlimited = capable(CAP_IPC_LOCK);
-	struct user_struct *user = current_user();
-	long old = atomic_long_read(&user->locked_vm);
+	int err = __account_locked_vm(mm, obj->nr_pages, true, current,
+				      capable(CAP_IPC_LOCK));
 
-	do {
-		if (old + obj->nr_pages > limit && !unlimited)
-			return -EAGAIN;
-	} while (!atomic_long_try_cmpxchg(&user->locked_vm, &old,
-					  old + obj->nr_pages));
-	obj->locked_user = get_uid(user);
-	return 0;
+	return err ? -EAGAIN : 0;
 }
 
-static void unaccount_locked(struct exmem_object *obj)
+/* The mmap lock may be held for reading only: then the spinlock is the rule. */
+static void unaccount_locked(struct exmem_object *obj, struct mm_struct *mm)
 {
-	atomic_long_sub(obj->nr_pages, &obj->locked_user->locked_vm);
-	free_uid(obj->locked_user);
+	spin_lock(&mm->page_table_lock);
+	mm->locked_vm -= obj->nr_pages;
+	spin_unlock(&mm->page_table_lock);
 }
 
 static vm_fault_t insert_page(struct exmem_object *obj,
@@ -55,7 +47,7 @@ static vm_fault_t insert_page(struct exmem_object *obj,
 
 /*
  * Pages are mapped when the mapping is made. A fault finds one that is not:
- * MADV_DONTNEED took it away, or there was no memory for the page table.
+ * there was no memory for the page table then.
  */
 static vm_fault_t exmem_vm_fault(struct vm_fault *vmf)
 {
@@ -95,7 +87,7 @@ static void exmem_vm_close(struct vm_area_struct *vma)
 	 * put there.
 	 */
 	exmem_zap_vma(vma);
-	unaccount_locked(obj);
+	unaccount_locked(obj, vma->vm_mm);
 	exmem_object_mapping_gone(obj);
 }
 
@@ -205,7 +197,7 @@ int exmem_mmap(struct exmem_object *obj, struct vm_area_struct *vma, bool adopt)
 	if (err)
 		return err;
 
-	err = account_locked(obj);
+	err = account_locked(obj, vma->vm_mm);
 	if (err)
 		goto abort_mapping;
 
@@ -217,7 +209,7 @@ int exmem_mmap(struct exmem_object *obj, struct vm_area_struct *vma, bool adopt)
 
 	/* Nothing can fail from here on. */
 	exmem_vm_flags_clear(vma, VM_MAYEXEC);
-	exmem_vm_flags_set(vma, VM_MIXEDMAP | VM_DONTCOPY | VM_DONTDUMP |
+	exmem_vm_flags_set(vma, EXMEM_VM_UNPINNABLE | VM_DONTCOPY | VM_DONTDUMP |
 				VM_DONTEXPAND);
 	vma->vm_ops = &exmem_vm_ops;
 	vma->vm_private_data = obj;
@@ -226,7 +218,7 @@ int exmem_mmap(struct exmem_object *obj, struct vm_area_struct *vma, bool adopt)
 	return 0;
 
 unaccount:
-	unaccount_locked(obj);
+	unaccount_locked(obj, vma->vm_mm);
 abort_mapping:
 	exmem_object_mapping_abort(obj, adopt);
 	return err;

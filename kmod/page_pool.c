@@ -98,41 +98,39 @@ static void unhold(unsigned long nr)
 	exmem_count(EXMEM_PAGES_HELD, -(long)nr);
 }
 
+/*
+ * Pages from the system, zeroed, that nobody can take a reference to: their
+ * count is 0 while they are ours. Pages that have a second kernel address, or
+ * that somebody is just looking at, go to @refused: freed at once, they would
+ * be the next ones to be found.
+ */
+static struct page *page_take(unsigned int order, struct list_head *refused)
+{
+	struct page *page;
+
+	for (;;) {
+		page = alloc_pages(POOL_GFP, order);
+		if (!page)
+			return NULL;
+		if (!exmem_direct_map_has_alias(page, 1UL << order) &&
+		    page_ref_freeze(page, 1))
+			return page;
+		list_add(&page->lru, refused);
+		exmem_count(EXMEM_PAGES_REFUSED, 1L << order);
+	}
+}
+
+/* Back to the system; they are in the direct map again. */
+static void page_free(struct page *page, unsigned int order)
+{
+	page_ref_unfreeze(page, 1);
+	__free_pages(page, order);
+}
+
 /* These pages stay ours for ever, and in the count of pages held. */
 static void quarantine(unsigned long nr)
 {
 	exmem_count(EXMEM_PAGES_QUARANTINED, nr);
-}
-
-/*
- * A whole block has one reference, on its first page, as the allocator gives
- * and takes it. While it is ours each page has its own, as a page that is in
- * use has: code that meets it by its pfn then sees a page that is not free.
- */
-static void block_give_references(struct page *page)
-{
-	unsigned long i;
-
-	for (i = 1; i < EXMEM_BLOCK_PAGES; i++)
-		init_page_count(page + i);
-}
-
-static bool block_take_references(struct page *page)
-{
-	unsigned long i;
-
-	for (i = 0; i < EXMEM_BLOCK_PAGES; i++) {
-		if (!page_ref_freeze(page + i, 1))
-			goto give_back;
-	}
-	page_ref_unfreeze(page, 1);
-	return true;
-
-give_back:
-	/* Somebody still holds page i: it is not free. */
-	while (i--)
-		page_ref_unfreeze(page + i, 1);
-	return false;
 }
 
 /* The allocator does not look for a memory error inside a large block. */
@@ -160,13 +158,10 @@ static void block_return(struct exmem_block *block)
 	} else if (exmem_direct_map_restore_block(page, &block->direct_map)) {
 		pr_warn("a 2 MiB block could not be put back into the direct map and is lost\n");
 		quarantine(EXMEM_BLOCK_PAGES);
-	} else if (!block_take_references(page)) {
-		pr_warn("a page of a 2 MiB block is still referenced, the block is lost\n");
-		quarantine(EXMEM_BLOCK_PAGES);
 	} else {
 		for (i = 0; i < EXMEM_BLOCK_PAGES; i++)
 			set_page_private(page + i, 0);
-		__free_pages(page, EXMEM_BLOCK_ORDER);
+		page_free(page, EXMEM_BLOCK_ORDER);
 		unhold(EXMEM_BLOCK_PAGES);
 	}
 	kfree(block);
@@ -216,9 +211,8 @@ const struct kernel_param_ops exmem_keep_blocks_ops = {
 };
 
 /*
- * Take a block from the system and out of the direct map. What it replaces is
- * still in TLBs until @flush is flushed. Blocks with a second kernel address
- * go to @refused: freed at once, they would be the next ones to be found.
+ * Take a block from the system and out of the direct map. It is still in TLBs
+ * until @flush is flushed.
  */
 static struct exmem_block *block_take(struct exmem_flush *flush,
 				      struct list_head *refused)
@@ -235,20 +229,13 @@ static struct exmem_block *block_take(struct exmem_flush *flush,
 	if (!block)
 		goto unhold;
 
-	for (;;) {
-		block->page = alloc_pages(POOL_GFP, EXMEM_BLOCK_ORDER);
-		if (!block->page)
-			goto free_block;
-		if (!exmem_direct_map_has_alias(block->page, EXMEM_BLOCK_PAGES))
-			break;
-		list_add(&block->page->lru, refused);
-		exmem_count(EXMEM_PAGES_REFUSED, EXMEM_BLOCK_PAGES);
-	}
+	block->page = page_take(EXMEM_BLOCK_ORDER, refused);
+	if (!block->page)
+		goto free_block;
 
 	if (exmem_direct_map_remove_block(block->page, &block->direct_map, flush))
 		goto restore;
 
-	block_give_references(block->page);
 	for (i = 0; i < EXMEM_BLOCK_PAGES; i++)
 		set_page_private(block->page + i, (unsigned long)block);
 	exmem_count(EXMEM_BLOCKS, 1);
@@ -260,7 +247,7 @@ restore:
 		kfree(block);
 		return NULL;
 	}
-	__free_pages(block->page, EXMEM_BLOCK_ORDER);
+	page_free(block->page, EXMEM_BLOCK_ORDER);
 free_block:
 	kfree(block);
 unhold:
@@ -278,15 +265,9 @@ static struct page *single_take(struct exmem_flush *flush,
 		if (!hold(1))
 			return NULL;
 	}
-	for (;;) {
-		page = alloc_page(POOL_GFP);
-		if (!page)
-			goto unhold;
-		if (!exmem_direct_map_has_alias(page, 1))
-			break;
-		list_add(&page->lru, refused);
-		exmem_count(EXMEM_PAGES_REFUSED, 1);
-	}
+	page = page_take(0, refused);
+	if (!page)
+		goto unhold;
 
 	if (exmem_direct_map_remove_page(page, flush))
 		goto restore;
@@ -299,7 +280,7 @@ restore:
 		quarantine(1);
 		return NULL;
 	}
-	__free_page(page);
+	page_free(page, 0);
 unhold:
 	unhold(1);
 	return NULL;
@@ -318,7 +299,7 @@ static void single_return(struct page *page)
 		quarantine(1);
 		return;
 	}
-	__free_page(page);
+	page_free(page, 0);
 	unhold(1);
 }
 

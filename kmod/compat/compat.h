@@ -9,7 +9,6 @@
 #include <linux/fs.h>
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
-#include <linux/pfn_t.h>
 #include <linux/sched.h>
 
 #ifndef CONFIG_X86_64
@@ -31,23 +30,26 @@ static inline void exmem_vm_flags_clear(struct vm_area_struct *vma,
 	vma->vm_flags &= ~flags;
 }
 
+/*
+ * What an area is whose pages nobody may take a reference to. get_user_pages()
+ * and hmm refuse VM_PFNMAP with EFAULT (for a special entry of VM_MIXEDMAP it
+ * is EEXIST), VFIO follows it to reserved pages only, and KVM up to 6.12 takes
+ * no page whose reference count is 0. A kernel whose KVM does take it must not
+ * have VM_PFNMAP here.
+ */
+#define EXMEM_VM_UNPINNABLE VM_PFNMAP
+
 /* Map a page by an entry that nobody takes a reference through. */
 static inline vm_fault_t exmem_insert_page(struct vm_area_struct *vma,
 					   unsigned long addr, struct page *page)
 {
-	return vmf_insert_mixed(vma, addr, page_to_pfn_t(page));
+	return vmf_insert_pfn(vma, addr, page_to_pfn(page));
 }
 
-/*
- * Unmap all of one VM_MIXEDMAP area. zap_vma_ptes() insists on VM_PFNMAP; what
- * the two flags mean for a special entry is the same. Needs the mmap lock, or
- * an area that nobody else can find any more.
- */
+/* Needs the mmap lock, or an area that nobody else can find any more. */
 static inline void exmem_zap_vma(struct vm_area_struct *vma)
 {
-	vma->vm_flags |= VM_PFNMAP;
 	zap_vma_ptes(vma, vma->vm_start, vma->vm_end - vma->vm_start);
-	vma->vm_flags &= ~VM_PFNMAP;
 }
 
 /*
