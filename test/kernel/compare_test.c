@@ -81,17 +81,26 @@ struct costs {
 	struct cost each[MOST_REPEATS];
 };
 
-static double median(const struct costs *costs, size_t member)
+/* The least of them at 0, the median at 50, the greatest at 100. */
+static double quantile(const struct costs *costs, size_t member, int percent)
 {
 	double values[MOST_REPEATS];
 
 	for (int i = 0; i < costs->n; i++)
 		values[i] = *(const double *)((const char *)&costs->each[i] + member);
 	qsort(values, costs->n, sizeof(*values), by_value);
-	return values[costs->n / 2];
+	return values[(costs->n - 1) * percent / 100];
 }
 
-#define MEDIAN(costs, member) median(&(costs), offsetof(struct cost, member))
+#define QUANTILE(costs, member, percent) quantile(&(costs), offsetof(struct cost, member), percent)
+#define MEDIAN(costs, member) QUANTILE(costs, member, 50)
+
+static void show_spread(const char *name, const struct costs *costs)
+{
+	diag("touch, %s: least %.1f, quarter %.1f, median %.1f, three quarters %.1f, most %.1f ns for a page", name,
+	     QUANTILE(*costs, touch, 0), QUANTILE(*costs, touch, 25), QUANTILE(*costs, touch, 50),
+	     QUANTILE(*costs, touch, 75), QUANTILE(*costs, touch, 100));
+}
 
 static struct costs exclusive, other;
 
@@ -107,6 +116,8 @@ static void compare(const char *name, struct cost (*measure_other)(void), int re
 		else
 			other.each[i / 2] = measure_other();
 	}
+	show_spread("exclusive", &exclusive);
+	show_spread(name, &other);
 	diag("touch: exclusive %.1f ns, %s %.1f ns for a page: %.3f times", MEDIAN(exclusive, touch), name,
 	     MEDIAN(other, touch), MEDIAN(exclusive, touch) / MEDIAN(other, touch));
 	diag("mmap and touch: exclusive %.1f ns, %s %.1f ns for a page: %.3f times", MEDIAN(exclusive, map_and_touch),

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "memory.h"
+#include "test_module.h"
 
 int open_device(void)
 {
@@ -184,5 +185,8 @@ uint64_t pfn_of(const void *address)
 	expect_equal(8, pread(fd, &entry, 8, (uintptr_t)address / PAGE * 8));
 	close(fd);
 	/* bit 63: present; bits 0 to 54: the page's number, for who has CAP_SYS_ADMIN */
-	return entry >> 63 ? entry & ((UINT64_C(1) << 55) - 1) : 0;
+	if (entry >> 63)
+		return entry & ((UINT64_C(1) << 55) - 1);
+	/* There are areas of which that file does not tell. */
+	return unpinnable_pfn_of(address);
 }

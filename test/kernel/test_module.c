@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -41,6 +42,19 @@ const char *told(void)
 	}
 	list[n] = '\0';
 	return list;
+}
+
+uint64_t unpinnable_pfn_of(const void *address)
+{
+	char text[32];
+
+	need_test_module();
+	snprintf(text, sizeof(text), "%p", address);
+	if (write_text(DIRECTORY "pfn", text)) {
+		expect_equal(EINVAL, errno);
+		return 0;
+	}
+	return strtoull(read_text(DIRECTORY "pfn"), NULL, 10);
 }
 
 struct page_reads read_page(uint64_t pfn)

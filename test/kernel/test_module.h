@@ -22,6 +22,9 @@ const char *told(void);
 		      expected, told_);						\
 	} while (0)
 
+/* The physical page behind an address of this process's VM_PFNMAP areas; 0 if there is none. */
+uint64_t unpinnable_pfn_of(const void *address);
+
 /* Whether the kernel can read a page; 0 or a negative errno. */
 struct page_reads {
 	int direct_map;

@@ -8,7 +8,7 @@ import { expect } from 'chai';
 
 import { WitnessedMachine } from './witnessed-machine.js';
 
-const KERNEL = process.env['EXMEM_WITNESS_KERNEL'] ?? '6.1';
+const KERNEL = process.env.EXMEM_WITNESS_KERNEL ?? '6.1';
 const SECRET_SIZE = 4096;
 /** Aligned words in a page of random bytes. */
 const WORDS = SECRET_SIZE / 8;

@@ -14,6 +14,9 @@
  *	clear		empty the log
  *	reset		unbind all, empty the log
  * log		read: "NAME CALLBACK", a line for each callback so far
+ * pfn		write an address of the writer, then read which physical page it has;
+ *		write(2) fails if there is none (/proc/PID/pagemap does not tell it
+ *		for VM_PFNMAP areas)
  * page		write a pfn, then read "direct_map RESULT image RESULT": 0 if the
  *		page can be read there, else the errno; "none" if there is no
  *		such address
@@ -56,6 +59,7 @@ static DEFINE_MUTEX(log_lock);
 static char log_text[LOG_SIZE];
 static size_t log_len;
 
+static unsigned long translated_pfn;
 static unsigned long page_pfn;
 static struct dentry *debugfs_dir;
 
@@ -276,6 +280,52 @@ static int log_show(struct seq_file *m, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(log);
 
+static int translate(unsigned long addr)
+{
+	struct mm_struct *mm = current->mm;
+	struct vm_area_struct *vma;
+	int err = -EINVAL;
+
+	mmap_read_lock(mm);
+	vma = vma_lookup(mm, addr);
+	if (vma)
+		err = follow_pfn(vma, addr, &translated_pfn);
+	mmap_read_unlock(mm);
+	return err;
+}
+
+static ssize_t pfn_write(struct file *file, const char __user *buf,
+			 size_t count, loff_t *ppos)
+{
+	unsigned long addr;
+	int err;
+
+	err = kstrtoul_from_user(buf, count, 0, &addr);
+	if (!err)
+		err = translate(addr);
+	return err ?: count;
+}
+
+static int pfn_show(struct seq_file *m, void *unused)
+{
+	seq_printf(m, "%lu\n", translated_pfn);
+	return 0;
+}
+
+static int pfn_open(struct inode *inode, struct file *file)
+{
+	return single_open(file, pfn_show, NULL);
+}
+
+static const struct file_operations pfn_fops = {
+	.owner = THIS_MODULE,
+	.open = pfn_open,
+	.read = seq_read,
+	.write = pfn_write,
+	.llseek = seq_lseek,
+	.release = single_release,
+};
+
 static ssize_t page_write(struct file *file, const char __user *buf,
 			  size_t count, loff_t *ppos)
 {
@@ -325,6 +375,7 @@ static int __init test_init(void)
 	debugfs_dir = debugfs_create_dir("exclusive_memory_test", NULL);
 	debugfs_create_file("command", 0200, debugfs_dir, NULL, &command_fops);
 	debugfs_create_file("log", 0400, debugfs_dir, NULL, &log_fops);
+	debugfs_create_file("pfn", 0600, debugfs_dir, NULL, &pfn_fops);
 	debugfs_create_file("page", 0600, debugfs_dir, NULL, &page_fops);
 	return 0;
 }
