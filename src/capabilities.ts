@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 import { readFileSync } from 'node:fs';
-import { release } from 'node:os';
+import { release, totalmem } from 'node:os';
 import { type Backend, memfdSecretBackend, moduleBackend, type Problem } from './backend.js';
 import { withDevice } from './device.js';
 import { type BackendName, type Guarantees, guarantees } from './guarantees.js';
@@ -28,7 +28,10 @@ export interface Limits {
   readonly memlock: { readonly soft: number; readonly hard: number };
   /** With CAP_IPC_LOCK the limit above does not apply: capabilities(7). */
   readonly memlockExempt: boolean;
-  /** `limit_bytes` of the module for the whole machine; undefined without it. */
+  /**
+   * What the module lets the whole machine hold: its parameter `limit_bytes`,
+   * or half of the memory if that is 0, the default. Undefined without it.
+   */
   readonly machineBytes: number | undefined;
 }
 
@@ -65,9 +68,11 @@ function hasIpcLock(): boolean {
 }
 
 function machineLimit(): number | undefined {
+  let parameter;
   try {
-    return Number(readFileSync('/sys/module/exclusive_memory/parameters/limit_bytes', 'utf8'));
+    parameter = readFileSync('/sys/module/exclusive_memory/parameters/limit_bytes', 'utf8');
   } catch {
     return undefined;
   }
+  return Number(parameter) === 0 ? totalmem() / 2 : Math.min(Number(parameter), totalmem());
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { totalmem } from 'node:os';
 import { expect } from 'chai';
 import { capabilities } from 'exclusive-memory';
 
@@ -20,7 +21,18 @@ describe('capabilities()', () => {
     const soft = shell('ulimit -S -l');
     expect(limits.memlock.soft).to.equal(soft === 'unlimited' ? Infinity : Number(soft) * 1024);
     expect(limits.memlockExempt).to.equal(process.getuid?.() === 0);
+  });
+
+  it('report what the machine may hold', () => {
     const parameter = '/sys/module/exclusive_memory/parameters/limit_bytes';
-    expect(limits.machineBytes).to.equal(Number(readFileSync(parameter, 'utf8')));
+    const before = readFileSync(parameter, 'utf8');
+    try {
+      writeFileSync(parameter, '0');
+      expect(capabilities().limits.machineBytes).to.equal(totalmem() / 2);
+      writeFileSync(parameter, '12345678');
+      expect(capabilities().limits.machineBytes).to.equal(12_345_678);
+    } finally {
+      writeFileSync(parameter, before);
+    }
   });
 });
