@@ -14,6 +14,9 @@ const WITH_SECRETMEM = ['--append', 'secretmem.enable=1'];
 /** Seconds after which a test that hangs is given up. */
 const TIMEOUT = '3600';
 
+/** @param {string} pattern */
+const compiledTest = (pattern) => `build/ts/test/${pattern}.test.js`;
+
 /** @param {string[]} args */
 const vm = (...args) => ['node', 'test/vm/run.mjs', '--timeout', TIMEOUT, ...WITH_SECRETMEM, ...args];
 
@@ -26,6 +29,8 @@ await runMain(async () => {
   // These do not depend on the kernel: the tests on another one need not repeat them.
   const everything = kernel === '6.1';
   if (everything) {
+    await stages.run('types and style', ['npm', 'run', '--silent', 'lint']);
+    await stages.run('style of the module', ['node', 'scripts/test/module-style.mjs']);
     await stages.run('unit tests', mocha('build/ts/test/unit/**/*.test.js'));
   }
   if (await stages.run('building the kernel tests', ['make', '-s', '-C', 'test/kernel'])) {
@@ -36,10 +41,15 @@ await runMain(async () => {
   }
   if (everything) {
     await stages.run(
-      'API tests without the module',
-      vm('--no-module', '--', ...mocha('build/ts/test/api-fallback/**/*.test.js')),
+      'API tests on memfd_secret',
+      vm('--no-module', '--', ...mocha(...['api-fallback/*', 'api/secret*', 'api/leak*'].map(compiledTest))),
       { EXMEM_POLICY: 'prefer' },
     );
+    await stages.run('API tests without any backend', [
+      ...['node', 'test/vm/run.mjs', '--timeout', TIMEOUT, '--no-module', '--'],
+      ...mocha(compiledTest('api-fallback/*')),
+    ]);
+    await stages.run('tour', ['npm', 'run', '--silent', 'start']);
     await stages.run('VM runner tests', mocha('test/vm/test/*.test.mjs'));
     await stages.run('witness tests', mocha('build/ts/test/witness/**/*.test.js'));
   }

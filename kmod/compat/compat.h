@@ -39,11 +39,19 @@ static inline void exmem_vm_flags_clear(struct vm_area_struct *vma,
  */
 #define EXMEM_VM_UNPINNABLE VM_PFNMAP
 
-/* Map a page by an entry that nobody takes a reference through. */
+/*
+ * Map a page by an entry that nobody takes a reference through. A writable one
+ * is dirty from the start: nobody asks, and the CPU need not set it at the first
+ * store.
+ */
 static inline vm_fault_t exmem_insert_page(struct vm_area_struct *vma,
 					   unsigned long addr, struct page *page)
 {
-	return vmf_insert_pfn(vma, addr, page_to_pfn(page));
+	pgprot_t prot = vma->vm_page_prot;
+
+	if (vma->vm_flags & VM_WRITE)
+		prot = __pgprot(pgprot_val(prot) | _PAGE_DIRTY);
+	return vmf_insert_pfn_prot(vma, addr, page_to_pfn(page), prot);
 }
 
 /* Needs the mmap lock, or an area that nobody else can find any more. */

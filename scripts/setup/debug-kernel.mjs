@@ -8,7 +8,7 @@ import { availableParallelism } from 'node:os';
 import path from 'node:path';
 
 import { Failure } from './failure.mjs';
-import { debugKernelPackages, ensurePackages } from './packages.mjs';
+import { debugKernelPackages, ensurePackages, kernelSourcePackages } from './packages.mjs';
 import { inCache, root } from './paths.mjs';
 import { ensure, ensureKeyed } from './steps.mjs';
 
@@ -20,20 +20,18 @@ import { ensure, ensureKeyed } from './steps.mjs';
 const FRAGMENT = path.join(root, 'test/vm/debug.config');
 const ARCHIVE = '/usr/src/linux-source-6.1.tar.xz';
 
-/** @returns {Promise<Kernel>} */
-export async function ensureDebugKernel() {
-  await ensurePackages(debugKernelPackages);
+/**
+ * Debian's sources of the kernel 6.1, unpacked.
+ *
+ * @returns {Promise<{ source: string, version: string }>}
+ */
+export async function ensureKernelSource() {
+  await ensurePackages(kernelSourcePackages);
   const version = sourceVersion();
   const source = inCache(`linux-source-6.1_${version}`);
-  const key = createHash('sha256').update(readFileSync(FRAGMENT)).update(version).digest('hex');
-  const directory = inCache(`debug_${key.slice(0, 16)}`);
-  const build = path.join(directory, 'build');
-  const releaseFile = path.join(build, 'include/config/kernel.release');
-  const image = path.join(build, 'arch/x86/boot/bzImage');
-
   await ensure({
-    title: 'sources of the debug kernel',
-    name: 'kernel-debug-source',
+    title: 'sources of the kernel 6.1',
+    name: 'kernel-source',
     lock: `${source}.lock`,
     isDone: () => existsSync(source),
     work: async (run) => {
@@ -44,6 +42,19 @@ export async function ensureDebugKernel() {
       renameSync(unpacked, source);
     },
   });
+  return { source, version };
+}
+
+/** @returns {Promise<Kernel>} */
+export async function ensureDebugKernel() {
+  await ensurePackages(debugKernelPackages);
+  const { source, version } = await ensureKernelSource();
+  const key = createHash('sha256').update(readFileSync(FRAGMENT)).update(version).digest('hex');
+  const directory = inCache(`debug_${key.slice(0, 16)}`);
+  const build = path.join(directory, 'build');
+  const releaseFile = path.join(build, 'include/config/kernel.release');
+  const image = path.join(build, 'arch/x86/boot/bzImage');
+
   await ensureKeyed({
     title: 'debug kernel (takes several minutes, once)',
     name: 'kernel-debug',

@@ -18,10 +18,17 @@ export const modulePackages = ['gcc', 'libc6-dev', 'linux-headers-amd64', 'make'
 /** To unpack a kernel and to boot it. */
 export const machinePackages = ['gcc', 'kmod', 'libc6-dev', 'qemu-system-x86', 'xz-utils'];
 
+/** To unpack the kernel's sources. */
+export const kernelSourcePackages = ['linux-source-6.1', 'tar', 'xz-utils'];
+
 /** To build the debug kernel. */
 export const debugKernelPackages = [
-  'bc', 'bison', 'flex', 'gcc', 'kmod', 'libc6-dev', 'libelf-dev', 'linux-source-6.1', 'make', 'tar', 'xz-utils',
+  ...['bc', 'bison', 'flex', 'gcc', 'kmod', 'libc6-dev', 'libelf-dev', 'make'],
+  ...kernelSourcePackages,
 ];
+
+/** To check the module as the kernel's own code is checked. */
+export const stylePackages = ['perl', 'sparse', ...kernelSourcePackages];
 
 /** @param {string[]} packages */
 export async function ensurePackages(packages) {

@@ -134,7 +134,8 @@ TEST("cost: no page fault when exclusive memory is touched")
 TEST("cost: the first touch takes at most 1.2 times that of populated plain memory", .seconds = 300)
 {
 	compare("plain", measure_plain, 21);
-	check(MEDIAN(exclusive, touch) <= 1.2 * MEDIAN(other, touch), "it takes more");
+	/* What else runs on the machine only adds: the faster measurements say more. */
+	check(QUANTILE(exclusive, touch, 25) <= 1.2 * QUANTILE(other, touch, 25), "it takes more");
 }
 
 TEST("cost: the first touch is at least twice as fast as memfd_secret's", .seconds = 300)
