@@ -12,57 +12,86 @@ import { memoryInfo } from './memory-info.js';
 import type { NativeMapping } from './native.js';
 import { system } from './system.js';
 
-/** Exclusive memory of either backend, mapped here. What a secret is made of. */
+/** The mapping of some memory, for as long as somebody here uses it. */
+export interface Loan extends Disposable {
+  readonly mapping: NativeMapping;
+}
+
+/** Exclusive memory of either backend, mapped here while it is used. What a secret is made of. */
 export class Memory implements Disposable {
   readonly byteLength: number;
-  readonly mapping: NativeMapping;
   readonly #backend: Backend;
   readonly #descriptor: Descriptor;
+  /** One for all who use it: the kernel allows no second one. */
+  #mapping: NativeMapping | undefined;
+  #loans = 0;
 
-  private constructor(backend: Backend, descriptor: number | Descriptor, byteLength: number) {
-    this.mapping = system.map(Descriptor.fdOf(descriptor, 'handle'), byteLength);
-    this.#descriptor = Descriptor.take(descriptor);
+  private constructor(backend: Backend, descriptor: Descriptor, byteLength: number) {
+    this.#descriptor = descriptor;
     this.#backend = backend;
     this.byteLength = byteLength;
   }
 
   static allocate(byteLength: number, policy: Policy): Memory {
     const backend = chooseBackend(policy);
-    using descriptor = backend.create(byteLength, 'secret');
-    return new Memory(backend, descriptor, byteLength);
+    return new Memory(backend, backend.create(byteLength, 'secret'), byteLength);
   }
 
   /** Takes over what another process sent. If this throws, it is still the caller's. */
   static adopt(handle: number | Descriptor): Memory {
     const fd = Descriptor.fdOf(handle, 'handle');
     const [backend, byteLength] = recognize(fd);
-    return new Memory(backend, handle, byteLength);
+    // Whoever still has it mapped could read it: then it is not ours.
+    system.unmap(system.map(fd, byteLength));
+    return new Memory(backend, Descriptor.take(handle), byteLength);
   }
 
   get backend(): Backend['name'] {
     return this.#backend.name;
   }
 
+  /** Maps it, or joins those who have it mapped; the last one to dispose of the loan unmaps it. */
+  lend(): Loan {
+    const mapping = (this.#mapping ??= system.map(this.#descriptor.fd, this.byteLength));
+    this.#loans++;
+    return { mapping, [Symbol.dispose]: () => { this.#giveBack(); } };
+  }
+
+  #giveBack(): void {
+    this.#loans--;
+    if (this.#loans === 0) this.#unmap();
+  }
+
+  #unmap(): void {
+    if (this.#mapping !== undefined) system.unmap(this.#mapping);
+    this.#mapping = undefined;
+  }
+
+  /** The last close() frees and wipes it; whoever else has the descriptor could put that off. */
+  #wipe(): void {
+    using loan = this.lend();
+    system.wipe(loan.mapping);
+  }
+
   /** The first bytes, in memory of exactly that size. */
   copyOf(byteLength: number, policy: Policy): Memory {
     const copy = Memory.allocate(byteLength, policy);
-    system.copy(this.mapping, copy.mapping);
+    using from = this.lend();
+    using to = copy.lend();
+    system.copy(from.mapping, to.mapping);
     return copy;
   }
 
-  /** Unmaps it, and gives the descriptor with the bytes away. */
-  release(): Descriptor {
-    system.unmap(this.mapping);
+  /** Whoever has it can map the memory while nobody uses it. */
+  get descriptor(): Descriptor {
     return this.#descriptor;
   }
 
-  /** Wipes, unmaps, destroys and closes it. To be called once. */
+  /** Wipes, unmaps, destroys and closes it, whoever uses it. To be called once. */
   [Symbol.dispose](): void {
     using descriptor = this.#descriptor;
-    // The kernel zeroes pages when it frees them; whoever else holds the
-    // descriptor could keep it from doing so.
-    system.wipe(this.mapping);
-    system.unmap(this.mapping);
+    if (this.#backend !== moduleBackend) this.#wipe();
+    this.#unmap();
     this.#backend.destroy(descriptor.fd);
   }
 }

@@ -49,7 +49,8 @@ async function readLine(
 ): Promise<number> {
   for (let length = 0; ; ) {
     signal?.throwIfAborted();
-    const step = await system.readLine(terminal, line.mapping, length, keySliceMs);
+    using loan = line.lend();
+    const step = await system.readLine(terminal, loan.mapping, length, keySliceMs);
     length = step.length;
     switch (step.state) {
       case 'open':

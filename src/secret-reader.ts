@@ -60,7 +60,8 @@ async function readSome(
 ): Promise<number> {
   for (;;) {
     signal?.throwIfAborted();
-    const count = await system.read(fd, chunk.mapping, filled, readSliceMs);
+    using loan = chunk.lend();
+    const count = await system.read(fd, loan.mapping, filled, readSliceMs);
     if (count >= 0) return count;
   }
 }

@@ -6,7 +6,7 @@ import { sendDescriptors } from './descriptor-passing.js';
 import { misuse } from './errors.js';
 import type { BackendName } from './guarantees.js';
 import { Lifetime } from './lifetime.js';
-import { Memory } from './memory.js';
+import { type Loan, Memory } from './memory.js';
 import { promptSecret } from './prompt.js';
 import { readSecret } from './secret-reader.js';
 import { system } from './system.js';
@@ -49,8 +49,8 @@ export interface PromptOptions extends SecretOptions {
  * Bytes that live in exclusive memory only: outside the kernel's direct map,
  * unreadable for every other process, and never on the JavaScript heap.
  *
- * It is mapped for as long as it exists, so that with the kernel module nobody
- * can map it a second time; JavaScript reaches it in {@link use} alone.
+ * It is mapped only while {@link use} lends it, and JavaScript reaches it there
+ * alone.
  *
  * It cannot be cloned or posted. {@link sendTo} and {@link release} move it to
  * another process, or to another thread by the number of its descriptor.
@@ -62,7 +62,7 @@ export class Secret implements Disposable {
   readonly backend: BackendName;
 
   readonly #lifetime = new Lifetime('Secret');
-  #memory: Memory;
+  readonly #memory: Memory;
   #uses = 0;
   /** Its memory is gone although uses run: a buffer was transferred away. */
   #lost = false;
@@ -81,7 +81,8 @@ export class Secret implements Disposable {
    */
   static random(byteLength: number, options: SecretOptions = {}): Secret {
     const memory = Memory.allocate(checkSize(byteLength, 'byteLength'), policyOf(options));
-    system.fillRandom(memory.mapping);
+    using loan = memory.lend();
+    system.fillRandom(loan.mapping);
     return new Secret(memory);
   }
 
@@ -164,17 +165,17 @@ export class Secret implements Disposable {
   use<T>(callback: (bytes: Uint8Array<ArrayBuffer>) => T): T {
     this.#lifetime.check();
     checkFunction(callback, 'callback');
-    const view = new View(this.#memory.mapping);
+    const use = new Use(this.#memory);
     this.#uses++;
     let result: T;
     try {
-      result = callback(view.bytes);
+      result = callback(use.bytes);
     } catch (error) {
-      this.#endUse(view, error);
+      this.#endUse(use, error);
       throw error;
     }
-    if (isPromiseLike(result)) return this.#endUseLater(view, result) as T;
-    this.#endUse(view);
+    if (isPromiseLike(result)) return this.#endUseLater(use, result) as T;
+    this.#endUse(use);
     return result;
   }
 
@@ -186,26 +187,27 @@ export class Secret implements Disposable {
     if (!(other instanceof Secret)) throw unexpected('a Secret', 'other', other);
     this.#lifetime.check();
     other.#lifetime.check();
-    return system.equal(this.#memory.mapping, other.#memory.mapping);
+    using mine = this.#memory.lend();
+    using theirs = other.#memory.lend();
+    return system.equal(mine.mapping, theirs.mapping);
   }
 
   /**
-   * Unmaps it here and gives its descriptor to the caller, for a worker thread
+   * Gives its descriptor to the caller, for a worker thread
    * ({@link fromHandle}) or another process. This object is over then.
    *
    * @throws ExclusiveMemoryError `ERR_EXMEM_BUSY` while a use runs.
    */
   release(): Descriptor {
     this.#checkMovable();
-    const descriptor = this.#memory.release();
     this.#lifetime.end('given away');
-    return descriptor;
+    return this.#memory.descriptor;
   }
 
   /**
    * Moves it to the process at the other end of an AF_UNIX socket, which alone
-   * has it then: it is unmapped here, sent, and closed. If the sending fails it
-   * is still this process's, and unchanged.
+   * has it then: it is sent, and closed here. If the sending fails it is still
+   * this process's, and unchanged.
    *
    * @param payload 1 to 4096 bytes that go with it; never secret ones.
    * @throws ExclusiveMemoryError `ERR_EXMEM_BUSY` while a use runs; the errno
@@ -213,14 +215,8 @@ export class Secret implements Disposable {
    */
   sendTo(socket: number | Descriptor, payload?: Uint8Array): void {
     this.#checkMovable();
-    // Before the sending: the receiver could not map it otherwise.
-    const descriptor = this.#memory.release();
-    try {
-      sendDescriptors(socket, [descriptor], payload);
-    } catch (error) {
-      this.#memory = this.#takeBack(descriptor);
-      throw error;
-    }
+    const { descriptor } = this.#memory;
+    sendDescriptors(socket, [descriptor], payload);
     this.#lifetime.end('given away');
     descriptor.close();
   }
@@ -251,20 +247,9 @@ export class Secret implements Disposable {
     throw misuse('ERR_EXMEM_BUSY', 'This Secret cannot be given away while a use() of it runs');
   }
 
-  /** Fails if somebody else, who must have had the descriptor, was faster. */
-  #takeBack(descriptor: Descriptor): Memory {
-    try {
-      return Memory.adopt(descriptor);
-    } catch (error) {
-      this.#lifetime.end('lost to another process');
-      descriptor.close();
-      throw error;
-    }
-  }
-
-  #endUse(view: View, cause?: unknown): void {
+  #endUse(use: Use, cause?: unknown): void {
     this.#uses--;
-    if (!view.close() && !this.#lost) {
+    if (!use.close() && !this.#lost) {
       // Whoever has the buffer now could go on reading: zeros at once, in place.
       this.#lost = true;
       this.#lifetime.end('lost to a transferred buffer');
@@ -274,16 +259,44 @@ export class Secret implements Disposable {
     if (this.disposed && this.#uses === 0) this.#memory[Symbol.dispose]();
   }
 
-  async #endUseLater<T>(view: View, result: PromiseLike<T>): Promise<T> {
+  async #endUseLater<T>(use: Use, result: PromiseLike<T>): Promise<T> {
     let value: T;
     try {
       value = await result;
     } catch (error) {
-      this.#endUse(view, error);
+      this.#endUse(use, error);
       throw error;
     }
-    this.#endUse(view);
+    this.#endUse(use);
     return value;
+  }
+}
+
+/** A use() that runs: the mapping, which it shares with others, and a buffer of its own. */
+class Use {
+  readonly #loan: Loan;
+  readonly #view: View;
+
+  constructor(memory: Memory) {
+    const loan = memory.lend();
+    try {
+      this.#view = new View(loan.mapping);
+    } catch (error) {
+      loan[Symbol.dispose]();
+      throw error;
+    }
+    this.#loan = loan;
+  }
+
+  get bytes(): Uint8Array<ArrayBuffer> {
+    return this.#view.bytes;
+  }
+
+  /** Detaches the buffer. False if it had been transferred away. */
+  close(): boolean {
+    const ours = this.#view.close();
+    this.#loan[Symbol.dispose]();
+    return ours;
   }
 }
 

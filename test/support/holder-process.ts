@@ -31,6 +31,10 @@ kept.push(`${String(secret)} ${inspect(secret)} ${format('%s %o %j', secret, sec
 kept.push(JSON.stringify(secret), structuredClone(secret), sum, secret, other);
 if (mode === 'careless') kept.push(secret.use((bytes) => Buffer.from(bytes).toString('latin1')));
 
+// In use, so that they are mapped when somebody looks.
+const untilTheEnd = () => new Promise<never>(() => undefined);
+void secret.use(untilTheEnd);
+void other.use(untilTheEnd);
 if (snapshotFile !== undefined) writeHeapSnapshot(snapshotFile);
 process.send?.('ready');
 setInterval(() => kept.length, 1000);

@@ -54,6 +54,7 @@ describe('Descriptor', () => {
   it('is closed when its worker thread ends', async () => {
     const program = `
       const { parentPort } = require('node:worker_threads');
+      parentPort.on('message', () => undefined); // or it would end by itself
       import('exclusive-memory').then(({ socketPair }) => {
         globalThis.kept = socketPair();
         parentPort.postMessage(globalThis.kept.map(({ fd }) => fd));
