@@ -4,6 +4,12 @@
 import { runChild } from '../run-child.mjs';
 import { elapsed } from '../setup/progress.mjs';
 
+/**
+ * @typedef {object} Again when to run a command once more
+ * @property {number} status after this one only
+ * @property {number} times at most
+ */
+
 export class Stages {
   /** @type {{ passed: boolean, line: string }[]} */
   #results = [];
@@ -12,12 +18,17 @@ export class Stages {
    * @param {string} name
    * @param {string[]} command
    * @param {NodeJS.ProcessEnv} [env]
+   * @param {Again} [again]
    * @returns {Promise<boolean>} whether it passed
    */
-  async run(name, command, env = {}) {
+  async run(name, command, env = {}, again = { status: 0, times: 0 }) {
     process.stderr.write(`\n=== ${name}\n`);
     const started = performance.now();
-    const status = await runChild(command, { env, stdin: 'ignore' });
+    let status = await runChild(command, { env, stdin: 'ignore' });
+    for (let times = again.times; times > 0 && status === again.status; times--) {
+      process.stderr.write(`\n=== ${name}, again after status ${status}\n`);
+      status = await runChild(command, { env, stdin: 'ignore' });
+    }
     const passed = status === 0;
     const outcome = passed ? 'passed' : `FAILED with status ${status}`;
     this.#results.push({ passed, line: `${passed ? '✓' : '✗'} ${name}: ${outcome} (${elapsed(started)})` });
