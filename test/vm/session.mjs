@@ -2,7 +2,7 @@
 // From the start of a virtual machine to the status of the command that it ran.
 
 import { once } from 'node:events';
-import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -59,16 +59,10 @@ export async function runInMachine(kernel, initramfs, command, options) {
  */
 function makeFiles(keptConsole) {
   const directory = mkdtempSync(path.join(tmpdir(), 'exmem-vm-'));
-  const console = path.join(directory, 'console');
   return {
     socket: path.join(directory, 'channel'),
-    console,
-    remove: () => {
-      if (keptConsole !== undefined && existsSync(console)) {
-        copyFileSync(console, keptConsole);
-      }
-      rmSync(directory, { recursive: true, force: true });
-    },
+    console: keptConsole === undefined ? path.join(directory, 'console') : path.resolve(keptConsole),
+    remove: () => { rmSync(directory, { recursive: true, force: true }); },
   };
 }
 

@@ -22,6 +22,13 @@ const NOT_MAPPED = /^Invalid addr /;
 const C_KEEPER = 'build/test-witness/keeper';
 const TS_KEEPER = ['node', 'build/ts/test/witness/keeper.js'];
 
+/** The file that the virtual machine boots. */
+function kernelImage(): string {
+  const program = `import('./scripts/setup/kernel.mjs')
+    .then(({ ensureKernel }) => ensureKernel('${KERNEL}')).then(({ image }) => console.log(image))`;
+  return execFileSync(process.execPath, ['--eval', program], { encoding: 'utf8' }).trim();
+}
+
 /** The page that holds most of what was looked for. */
 function largest(pages: Map<number, number>): [page: number, words: number] {
   return [...pages].reduce((a, b) => (b[1] > a[1] ? b : a), [0, 0]);
@@ -69,6 +76,20 @@ describe('a witness outside the machine', function () {
       expect(await machine.status()).to.equal(0);
     });
   }
+
+  it('finds nothing in the memory that the next kernel gets by kexec, but what was in ordinary memory', async () => {
+    await using machine = new WitnessedMachine(KERNEL, [C_KEEPER, 'kexec', kernelImage()]);
+    const control = await machine.told('control');
+    const secret = await machine.told('secret');
+    machine.proceed();
+    await machine.logged('not syncing: VFS');
+    const [secretPages, controlPages] = await machine.find(secret, control);
+    expect(secretPages).to.deep.equal(new Map());
+    expect(largest(controlPages ?? new Map<number, number>())[1]).to.equal(WORDS);
+    const qmp = await machine.qmp();
+    await qmp.execute('quit');
+    expect(await machine.status(), 'the kernel panicked').to.equal(86);
+  });
 
   it('finds nothing in the memory of a machine that was rebooted with the secret in use', async () => {
     await using machine = new WitnessedMachine(KERNEL, [C_KEEPER, 'reboot']);

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
+import { setTimeout } from 'node:timers/promises';
 
 import { findPieces } from './memory-image.js';
 import { Qmp, QmpError } from './qmp.js';
@@ -33,7 +34,7 @@ export class WitnessedMachine implements AsyncDisposable {
         ...['--kernel', kernel, '--memory', String(MEMORY_MIB), '--qmp', this.#path('qmp')],
         // No block is kept, so that a page that is given up goes back to the system at once.
         ...['--append', 'nokaslr no5lvl', '--module-params', 'keep_blocks=0'],
-        ...['--timeout', '240', '--', ...keeper],
+        ...['--console', this.#path('console'), '--timeout', '240', '--', ...keeper],
       ],
       { stdio: ['pipe', 'pipe', 'inherit'] },
     );
@@ -71,6 +72,13 @@ export class WitnessedMachine implements AsyncDisposable {
   /** Lets the keeper go on. */
   proceed(): void {
     this.#process.stdin.write('\n');
+  }
+
+  /** Waits until the kernel's log has a text. */
+  async logged(text: string): Promise<void> {
+    while (!readFileSync(this.#path('console'), 'utf8').includes(text)) {
+      await setTimeout(200);
+    }
   }
 
   /** Which physical pages hold pieces of the secrets; the machine stands still meanwhile. */
