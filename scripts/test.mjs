@@ -46,8 +46,11 @@ await runMain(async () => {
     );
   }
   await stages.run(
-    `KVM tests on kernel ${kernel}`,
-    ['node', 'test/vm/run.mjs', '--kernel', kernel, '--timeout', '180', '--', 'sh', 'test/kernel/run.sh', 'kvm_test'],
+    `kernel tests in a small machine on kernel ${kernel}`,
+    [
+      ...['node', 'test/vm/run.mjs', '--kernel', kernel, '--memory', '768', '--timeout', '300', '--'],
+      ...['sh', 'test/kernel/run.sh', 'alias_test', 'kvm_test'],
+    ],
     {},
     EMULATOR_HUNG,
   );

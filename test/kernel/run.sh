@@ -20,13 +20,13 @@ PATH=$PATH:/usr/sbin:/sbin
 #	fault_injection_test	CONFIG_FAULT_INJECTION (--kernel debug)
 #	hibernate_test		CONFIG_HIBERNATION, and no lockdown
 #	hwpoison_test		CONFIG_MEMORY_FAILURE; takes a page out of use for good
-#	alias_test		takes nearly all memory of the machine for a moment
 #	unload_test		the last: unloads the module and loads it again
-# Not among them, for a machine of its own, which an emulator may hang:
-#	kvm_test		/dev/kvm
+# Not among them, for a small machine of their own:
+#	kvm_test		/dev/kvm, with which an emulator may hang
+#	alias_test		takes nearly all memory for a moment
 all="create_test map_test mremap_test fork_test handover_test nobody_reads_test
 limits_test notifier_test destroy_test direct_map_test trace_test hibernate_test
-fault_injection_test compare_test lifetime_test hwpoison_test alias_test unload_test"
+fault_injection_test compare_test lifetime_test hwpoison_test unload_test"
 
 is_for_this_kernel() {
 	[ "$(modinfo -F vermagic "$1" 2>/dev/null | cut -d ' ' -f 1)" = "$(uname -r)" ]
