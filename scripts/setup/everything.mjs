@@ -5,7 +5,7 @@ import { ensureAddon } from './addon.mjs';
 import { ensureKernel } from './kernel.mjs';
 import { ensureModules } from './module.mjs';
 import { ensureNodeModules, ensureTypeScript } from './node.mjs';
-import { addonPackages, ensurePackages, machinePackages, modulePackages } from './packages.mjs';
+import { addonPackages, ensurePackages, machinePackages, modulePackages, peerPackages } from './packages.mjs';
 
 /** What a program needs where the module is loaded. */
 export async function ensureLibrary() {
@@ -27,7 +27,7 @@ export async function ensureMachine(kernelName) {
 /** @param {string} kernelName */
 export async function ensureEverything(kernelName) {
   // All packages at once: apt-get takes its time for each call.
-  await ensurePackages([...addonPackages, ...modulePackages, ...machinePackages]);
+  await ensurePackages([...addonPackages, ...modulePackages, ...machinePackages, ...peerPackages]);
   await ensureLibrary();
   await ensureMachine(kernelName);
 }

@@ -18,6 +18,9 @@ export const modulePackages = ['gcc', 'libc6-dev', 'linux-headers-amd64', 'make'
 /** To unpack a kernel and to boot it. */
 export const machinePackages = ['gcc', 'kmod', 'libc6-dev', 'qemu-system-x86', 'xz-utils'];
 
+/** What the tour and the tests run as others: peers, a file system. */
+export const peerPackages = ['e2fsprogs', 'python3'];
+
 /** To unpack the kernel's sources. */
 export const kernelSourcePackages = ['linux-source-6.1', 'tar', 'xz-utils'];
 
