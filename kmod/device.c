@@ -2,7 +2,7 @@
 /*
  * /dev/exclusive_memory, restricted memfds, and the ioctls of both.
  *
- * Every object has an inode on a pseudo file system of our own. A restricted
+ * Every object has an inode on the pseudo file system. A restricted
  * memfd is a file of that inode. An open device file has the device's inode,
  * and borrows the address space of the object's, so that each object's mapping
  * can be found and revoked by itself.
@@ -14,46 +14,19 @@
 #include <linux/hrtimer.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
-#include <linux/mount.h>
 #include <linux/poll.h>
-#include <linux/pseudo_fs.h>
 #include <linux/seq_file.h>
 #include <linux/uaccess.h>
 
 #include "exmem.h"
 #include "compat/compat.h"
 
-#define EXMEM_MAGIC	0x45584d4d	/* "EXMM" */
 #define MEMFD_PREFIX	"restricted_memfd:"
 
 #define CREATE_FLAGS	(EXMEM_CREATE_GUEST | EXMEM_CREATE_HUGE | \
 			 EXMEM_CREATE_HOST_ACCESS)
 
-/* Mounted while there are objects, and the mount holds the module. */
-static struct vfsmount *exmem_mnt;
-static int exmem_mnt_count;
-static struct file_system_type exmem_fs;
 static const struct file_operations exmem_memfd_fops;
-
-static struct inode *new_inode_of_object(void)
-{
-	struct inode *inode;
-	int err;
-
-	err = simple_pin_fs(&exmem_fs, &exmem_mnt, &exmem_mnt_count);
-	if (err)
-		return ERR_PTR(err);
-	inode = alloc_anon_inode(exmem_mnt->mnt_sb);
-	if (IS_ERR(inode))
-		simple_release_fs(&exmem_mnt, &exmem_mnt_count);
-	return inode;
-}
-
-static void put_inode(struct inode *inode)
-{
-	iput(inode);
-	simple_release_fs(&exmem_mnt, &exmem_mnt_count);
-}
 
 static int exmem_memfd_setattr(struct exmem_idmap *idmap, struct dentry *dentry,
 			       struct iattr *attr)
@@ -86,7 +59,7 @@ static int exmem_device_release(struct inode *inode, struct file *file)
 
 	exmem_object_free(object_of(file));
 	file->f_mapping = inode->i_mapping;
-	put_inode(obj_inode);
+	exmem_inode_put(obj_inode);
 	return 0;
 }
 
@@ -95,12 +68,12 @@ static int exmem_device_open(struct inode *inode, struct file *file)
 	struct exmem_object *obj;
 	struct inode *obj_inode;
 
-	obj_inode = new_inode_of_object();
+	obj_inode = exmem_inode_new();
 	if (IS_ERR(obj_inode))
 		return PTR_ERR(obj_inode);
 	obj = exmem_object_create(obj_inode, 0);
 	if (IS_ERR(obj)) {
-		put_inode(obj_inode);
+		exmem_inode_put(obj_inode);
 		return PTR_ERR(obj);
 	}
 	file->private_data = obj;
@@ -127,32 +100,18 @@ static __poll_t exmem_poll(struct file *file, poll_table *wait)
 	return mask;
 }
 
-static int exmem_memfd_mmap(struct file *file, struct vm_area_struct *vma)
+static int exmem_file_mmap(struct file *file, struct vm_area_struct *vma)
 {
-	return exmem_mmap(object_of(file), vma, false);
+	return exmem_mmap(object_of(file), vma);
 }
 
-static int exmem_device_mmap(struct file *file, struct vm_area_struct *vma)
-{
-	return exmem_mmap(object_of(file), vma, true);
-}
-
-static unsigned long
-exmem_memfd_unmapped_area(struct file *file, unsigned long addr,
-			  unsigned long len, unsigned long pgoff,
-			  unsigned long flags)
+static unsigned long exmem_file_unmapped_area(struct file *file,
+					      unsigned long addr, unsigned long len,
+					      unsigned long pgoff,
+					      unsigned long flags)
 {
 	return exmem_get_unmapped_area(object_of(file), file, addr, len, pgoff,
-				       flags, false);
-}
-
-static unsigned long
-exmem_device_unmapped_area(struct file *file, unsigned long addr,
-			   unsigned long len, unsigned long pgoff,
-			   unsigned long flags)
-{
-	return exmem_get_unmapped_area(object_of(file), file, addr, len, pgoff,
-				       flags, true);
+				       flags);
 }
 
 /* With the object's lock held. */
@@ -201,7 +160,7 @@ static int create_memfd(const struct exmem_create *create)
 	if (fd < 0)
 		return fd;
 
-	inode = new_inode_of_object();
+	inode = exmem_inode_new();
 	if (IS_ERR(inode)) {
 		err = PTR_ERR(inode);
 		goto put_fd;
@@ -222,38 +181,23 @@ static int create_memfd(const struct exmem_create *create)
 	}
 
 	snprintf(name, sizeof(name), MEMFD_PREFIX "%s", create->name);
-	/* The last fput() drops it: the file's operations are ours. */
-	__module_get(THIS_MODULE);
-	file = alloc_file_pseudo(inode, exmem_mnt, name, O_RDWR | O_LARGEFILE,
-				 &exmem_memfd_fops);
+	file = exmem_file_new(inode, name, &exmem_memfd_fops);
 	if (IS_ERR(file)) {
 		err = PTR_ERR(file);
-		goto put_module;
+		goto free_object;
 	}
 	file->private_data = obj;
-	/* The file holds the mount by itself now. */
-	simple_release_fs(&exmem_mnt, &exmem_mnt_count);
+	exmem_inode_put(inode);
 	fd_install(fd, file);
 	return fd;
 
-put_module:
-	module_put(THIS_MODULE);
 free_object:
 	exmem_object_free(obj);
 put_inode:
-	put_inode(inode);
+	exmem_inode_put(inode);
 put_fd:
 	put_unused_fd(fd);
 	return err;
-}
-
-/* A structure of an older or newer user, by the size that its command carries. */
-static int copy_argument(void *to, size_t size, size_t min, unsigned int cmd,
-			 const void __user *arg)
-{
-	if (_IOC_SIZE(cmd) < min)
-		return -EINVAL;
-	return copy_struct_from_user(to, size, arg, _IOC_SIZE(cmd));
 }
 
 static long ioctl_create(unsigned int cmd, const void __user *arg)
@@ -261,7 +205,7 @@ static long ioctl_create(unsigned int cmd, const void __user *arg)
 	struct exmem_create create;
 	int err;
 
-	err = copy_argument(&create, sizeof(create), sizeof(create), cmd, arg);
+	err = exmem_copy_argument(&create, sizeof(create), cmd, arg);
 	if (err)
 		return err;
 	if (create.flags & ~CREATE_FLAGS || create.fd_flags & ~O_CLOEXEC)
@@ -309,7 +253,7 @@ static long ioctl_wait_idle(struct exmem_object *obj, unsigned int cmd,
 	struct exmem_wait wait;
 	int err;
 
-	err = copy_argument(&wait, sizeof(wait), sizeof(wait), cmd, arg);
+	err = exmem_copy_argument(&wait, sizeof(wait), cmd, arg);
 	if (err)
 		return err;
 	if (wait.reserved)
@@ -328,9 +272,6 @@ static long ioctl_wait_idle(struct exmem_object *obj, unsigned int cmd,
 	return err == -ERESTARTSYS ? -EINTR : err;
 }
 
-/* The command without the size of its argument, which may grow. */
-#define BARE(cmd)	((cmd) & ~IOCSIZE_MASK)
-
 static long object_ioctl(struct file *file, unsigned int cmd, void __user *arg)
 {
 	struct exmem_object *obj = object_of(file);
@@ -345,13 +286,13 @@ static long object_ioctl(struct file *file, unsigned int cmd, void __user *arg)
 		return -EOPNOTSUPP;
 	}
 
-	switch (BARE(cmd)) {
-	case BARE(EXMEM_GET_INFO):
+	switch (EXMEM_IOC_BARE(cmd)) {
+	case EXMEM_IOC_BARE(EXMEM_GET_INFO):
 		return ioctl_get_info(obj, cmd, arg);
-	case BARE(EXMEM_WAIT_IDLE):
+	case EXMEM_IOC_BARE(EXMEM_WAIT_IDLE):
 		return ioctl_wait_idle(obj, cmd, arg);
-	case BARE(EXMEM_POPULATE):
-	case BARE(EXMEM_SET_SHARED):
+	case EXMEM_IOC_BARE(EXMEM_POPULATE):
+	case EXMEM_IOC_BARE(EXMEM_SET_SHARED):
 		return -EOPNOTSUPP;
 	}
 	return -ENOTTY;
@@ -368,7 +309,7 @@ static long exmem_device_ioctl(struct file *file, unsigned int cmd,
 {
 	if (cmd == EXMEM_GET_VERSION)
 		return EXMEM_API_VERSION;
-	if (BARE(cmd) == BARE(EXMEM_CREATE))
+	if (EXMEM_IOC_BARE(cmd) == EXMEM_IOC_BARE(EXMEM_CREATE))
 		return ioctl_create(cmd, (void __user *)arg);
 	return object_ioctl(file, cmd, (void __user *)arg);
 }
@@ -378,8 +319,8 @@ static const struct file_operations exmem_memfd_fops = {
 	.release = exmem_release,
 	.llseek = exmem_llseek,
 	.poll = exmem_poll,
-	.mmap = exmem_memfd_mmap,
-	.get_unmapped_area = exmem_memfd_unmapped_area,
+	.mmap = exmem_file_mmap,
+	.get_unmapped_area = exmem_file_unmapped_area,
 	.unlocked_ioctl = exmem_memfd_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
 	.show_fdinfo = exmem_show_fdinfo,
@@ -391,8 +332,8 @@ static const struct file_operations exmem_device_fops = {
 	.release = exmem_device_release,
 	.llseek = exmem_llseek,
 	.poll = exmem_poll,
-	.mmap = exmem_device_mmap,
-	.get_unmapped_area = exmem_device_unmapped_area,
+	.mmap = exmem_file_mmap,
+	.get_unmapped_area = exmem_file_unmapped_area,
 	.unlocked_ioctl = exmem_device_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
 	.show_fdinfo = exmem_show_fdinfo,
@@ -416,39 +357,6 @@ static struct miscdevice exmem_device = {
 	.name = "exclusive_memory",
 	.fops = &exmem_device_fops,
 	.mode = 0600,
-};
-
-/* "/NAME": such files are in no directory, and were not deleted either. */
-static char *exmem_dname(struct dentry *dentry, char *buffer, int buflen)
-{
-	int len = dentry->d_name.len + 2;
-
-	if (len > buflen)
-		return ERR_PTR(-ENAMETOOLONG);
-	buffer += buflen - len;
-	snprintf(buffer, len, "/%s", dentry->d_name.name);
-	return buffer;
-}
-
-static const struct dentry_operations exmem_dops = {
-	.d_dname = exmem_dname,
-};
-
-static int exmem_init_fs_context(struct fs_context *fc)
-{
-	struct pseudo_fs_context *ctx = init_pseudo(fc, EXMEM_MAGIC);
-
-	if (!ctx)
-		return -ENOMEM;
-	ctx->dops = &exmem_dops;
-	return 0;
-}
-
-static struct file_system_type exmem_fs = {
-	.owner = THIS_MODULE,
-	.name = "exclusive_memory",
-	.init_fs_context = exmem_init_fs_context,
-	.kill_sb = kill_anon_super,
 };
 
 int exmem_device_init(void)

@@ -4,16 +4,26 @@
  *
  * Lock order, outermost first:
  *
+ *	exmem_view.control		view_ioctl.c, one change of a view at a time
  *	exmem_objects_lock		object.c, the list of all objects
- *	mm->mmap_lock			of the process that maps
+ *	mm->mmap_lock			of the process that maps, or has a fault
  *	exmem_object.notifier_lock	held around all callbacks
+ *	exmem_view.lock			view_layout.c, what a view shows
  *	exmem_object.lock		the state of one object
  *	exmem_pool.lock			page_pool.c, which page belongs to whom
  *	init_mm.mmap_lock, cpa_lock, pgd_lock	direct_map.c, innermost
  *
- * i_mmap_rwsem nests inside exmem_object.lock (revocation) and is never held
- * when one of the above is taken. Memory is allocated under all but the innermost
- * three; none of these locks is taken by reclaim.
+ * i_mmap_rwsem nests inside exmem_view.lock and exmem_object.lock (revocation)
+ * and is never held when one of the above is taken. Memory is allocated under
+ * all but the innermost three; none of these locks is taken by reclaim.
+ *
+ * A source of a view is looked up in the page table of another address space,
+ * under that one's mmap_lock: with none of these locks held, or, with the
+ * viewer's mmap_lock held, only if it can be had at once. Whoever changes such a
+ * page table calls view_mirror.c, with any locks of the mm, file systems and
+ * reclaim held. It takes the xa_lock of the source's pages and exmem_view's
+ * spin, under which nothing is allocated, and leaves the rest to a worker,
+ * which takes exmem_view.lock.
  */
 #ifndef _EXMEM_H
 #define _EXMEM_H
@@ -24,6 +34,7 @@
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
+#include <linux/uaccess.h>
 #include <linux/wait.h>
 #include <linux/restrictedmem.h>
 #include <uapi/linux/exclusive_memory.h>
@@ -132,24 +143,51 @@ int exmem_object_populate(struct exmem_object *obj);
 int exmem_object_destroy(struct exmem_object *obj);
 void exmem_object_destroy_all(void);
 bool exmem_object_idle(struct exmem_object *obj);
-int exmem_object_mapping_start(struct exmem_object *obj, u64 len, bool adopt);
+int exmem_object_mapping_start(struct exmem_object *obj, u64 len, bool *adopted);
 void exmem_object_mapping_end(struct exmem_object *obj,
 			      struct vm_area_struct *vma);
 void exmem_object_mapping_abort(struct exmem_object *obj, bool adopted);
 void exmem_object_mapping_gone(struct exmem_object *obj);
 
+/* An open device file takes its size from its first mapping, if need be. */
+static inline bool exmem_object_adopts(struct exmem_object *obj)
+{
+	return !S_ISREG(obj->inode->i_mode) && !READ_ONCE(obj->size);
+}
+
 /* mapping.c: whole, one, no split, no mremap. */
-int exmem_mmap(struct exmem_object *obj, struct vm_area_struct *vma, bool adopt);
+int exmem_mmap(struct exmem_object *obj, struct vm_area_struct *vma);
 unsigned long exmem_get_unmapped_area(struct exmem_object *obj, struct file *file,
 				      unsigned long addr, unsigned long len,
-				      unsigned long pgoff, unsigned long flags,
-				      bool adopt);
+				      unsigned long pgoff, unsigned long flags);
 void exmem_mapping_revoke(struct exmem_object *obj);
 
 /* device.c: /dev/exclusive_memory, restricted memfds, the ioctl table. */
 struct exmem_object *exmem_file_object(struct file *file);
 int exmem_device_init(void);
 void exmem_device_exit(void);
+
+/* pseudo_fs.c: the inodes of restricted memfds and view fds. */
+struct inode *exmem_inode_new(void);
+void exmem_inode_put(struct inode *inode);
+struct file *exmem_file_new(struct inode *inode, const char *name,
+			    const struct file_operations *fops);
+
+/* An ioctl command without the size of its argument, which may grow. */
+#define EXMEM_IOC_BARE(cmd)	((cmd) & ~IOCSIZE_MASK)
+
+/* An argument of an older or newer caller, by the size that its command carries. */
+static inline int exmem_copy_argument(void *to, size_t size, unsigned int cmd,
+				      const void __user *arg)
+{
+	if (_IOC_SIZE(cmd) < size)
+		return -EINVAL;
+	return copy_struct_from_user(to, size, arg, _IOC_SIZE(cmd));
+}
+
+/* view.c: /dev/memory-view */
+int exmem_view_init(void);
+void exmem_view_exit(void);
 
 /* power.c: hibernation, reboot, kexec. */
 int exmem_power_init(void);
@@ -170,6 +208,8 @@ void exmem_power_exit(void);
  * @EXMEM_BLOCKS_IDLE: of those, blocks without a page in use
  * @EXMEM_OBJECTS: objects
  * @EXMEM_MAPPINGS: objects that are mapped
+ * @EXMEM_VIEWS: memory views
+ * @EXMEM_VIEW_RANGES: ranges in all of them
  * @EXMEM_TLB_FLUSHES: TLB flushes after pages left the direct map
  * @EXMEM_NR_COUNTERS: how many counters there are
  */
@@ -183,6 +223,8 @@ enum exmem_counter {
 	EXMEM_BLOCKS_IDLE,
 	EXMEM_OBJECTS,
 	EXMEM_MAPPINGS,
+	EXMEM_VIEWS,
+	EXMEM_VIEW_RANGES,
 	EXMEM_TLB_FLUSHES,
 	EXMEM_NR_COUNTERS,
 };

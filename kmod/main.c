@@ -39,11 +39,16 @@ static int __init exmem_init(void)
 	err = exmem_power_init();
 	if (err)
 		goto exit_statistics;
-	err = exmem_device_init();
+	err = exmem_view_init();
 	if (err)
 		goto exit_power;
+	err = exmem_device_init();
+	if (err)
+		goto exit_view;
 	return 0;
 
+exit_view:
+	exmem_view_exit();
 exit_power:
 	exmem_power_exit();
 exit_statistics:
@@ -56,6 +61,7 @@ exit_window:
 static void __exit exmem_exit(void)
 {
 	exmem_device_exit();
+	exmem_view_exit();
 	exmem_power_exit();
 	exmem_statistics_exit();
 	exmem_pool_exit();

@@ -112,7 +112,7 @@ static const struct vm_operations_struct exmem_vm_ops = {
 
 /* What can be said of a mapping before it is made. */
 static int check_mapping(struct exmem_object *obj, unsigned long len,
-			 unsigned long pgoff, bool shared, bool adopt)
+			 unsigned long pgoff, bool shared)
 {
 	u64 size = READ_ONCE(obj->size);
 
@@ -120,7 +120,7 @@ static int check_mapping(struct exmem_object *obj, unsigned long len,
 		return -ENXIO;
 	if (!shared || pgoff)
 		return -EINVAL;
-	if (!(adopt && !size) && len != PAGE_ALIGN(size))
+	if (!exmem_object_adopts(obj) && len != PAGE_ALIGN(size))
 		return -EINVAL;
 	return 0;
 }
@@ -133,17 +133,15 @@ static int check_mapping(struct exmem_object *obj, unsigned long len,
  * @len: bytes
  * @pgoff: pages
  * @flags: MAP_*
- * @adopt: an object without a size may take it from the mapping
  *
  * The only place from which mmap(2) with MAP_FIXED can be refused before it
  * unmaps what is there, and mremap(2) before it moves anything.
  */
 unsigned long exmem_get_unmapped_area(struct exmem_object *obj, struct file *file,
 				      unsigned long addr, unsigned long len,
-				      unsigned long pgoff, unsigned long flags,
-				      bool adopt)
+				      unsigned long pgoff, unsigned long flags)
 {
-	int err = check_mapping(obj, len, pgoff, flags & MAP_SHARED, adopt);
+	int err = check_mapping(obj, len, pgoff, flags & MAP_SHARED);
 
 	if (err)
 		return err;
@@ -175,25 +173,23 @@ static void insert_pages(struct exmem_object *obj, struct vm_area_struct *vma)
  * exmem_mmap() - map an object
  * @obj: the object
  * @vma: the new area
- * @adopt: an object without a size may take it from the mapping
  *
  * Return: 0 or an error as semantics R1 to R3, R11 and R13 name it.
  */
-int exmem_mmap(struct exmem_object *obj, struct vm_area_struct *vma, bool adopt)
+int exmem_mmap(struct exmem_object *obj, struct vm_area_struct *vma)
 {
 	unsigned long len = vma->vm_end - vma->vm_start;
+	bool adopted;
 	int err;
 
 	/* A read-only file's shared mapping is not VM_SHARED. */
-	err = check_mapping(obj, len, vma->vm_pgoff, vma->vm_flags & VM_MAYSHARE,
-			    adopt);
+	err = check_mapping(obj, len, vma->vm_pgoff, vma->vm_flags & VM_MAYSHARE);
 	if (err)
 		return err;
 	if (vma->vm_flags & VM_EXEC)
 		return -EACCES;
 
-	adopt = adopt && !READ_ONCE(obj->size);
-	err = exmem_object_mapping_start(obj, len, adopt);
+	err = exmem_object_mapping_start(obj, len, &adopted);
 	if (err)
 		return err;
 
@@ -220,7 +216,7 @@ int exmem_mmap(struct exmem_object *obj, struct vm_area_struct *vma, bool adopt)
 unaccount:
 	unaccount_locked(obj, vma->vm_mm);
 abort_mapping:
-	exmem_object_mapping_abort(obj, adopt);
+	exmem_object_mapping_abort(obj, adopted);
 	return err;
 }
 

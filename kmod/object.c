@@ -209,7 +209,7 @@ static void unmark_mapped(struct exmem_object *obj, bool adopted)
  * exmem_object_mapping_start() - a mapping is about to be made
  * @obj: the object
  * @len: bytes that are mapped
- * @adopt: @len becomes the size
+ * @adopted: set if @len became the size, for exmem_object_mapping_abort()
  *
  * On success notifier_lock is held, until exmem_object_mapping_end() or
  * exmem_object_mapping_abort().
@@ -217,17 +217,18 @@ static void unmark_mapped(struct exmem_object *obj, bool adopted)
  * Return: 0, -ENXIO if the object is destroyed, -EBUSY if it is mapped, an
  * error of exmem_object_set_size(), or what a notifier vetoed with.
  */
-int exmem_object_mapping_start(struct exmem_object *obj, u64 len, bool adopt)
+int exmem_object_mapping_start(struct exmem_object *obj, u64 len, bool *adopted)
 {
 	int err = 0;
 
 	mutex_lock(&obj->notifier_lock);
 	mutex_lock(&obj->lock);
+	*adopted = exmem_object_adopts(obj);
 	if (obj->destroyed)
 		err = -ENXIO;
 	else if (obj->mapped)
 		err = -EBUSY;
-	else if (adopt)
+	else if (*adopted)
 		err = set_size(obj, len);
 	else if (len != PAGE_ALIGN(obj->size))
 		err = -EINVAL;
@@ -244,7 +245,7 @@ int exmem_object_mapping_start(struct exmem_object *obj, u64 len, bool adopt)
 	return 0;
 
 unmark:
-	unmark_mapped(obj, adopt);
+	unmark_mapped(obj, *adopted);
 unlock:
 	mutex_unlock(&obj->notifier_lock);
 	return err;

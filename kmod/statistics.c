@@ -32,6 +32,8 @@ COUNTER_ATTR(blocks, EXMEM_BLOCKS);
 COUNTER_ATTR(blocks_idle, EXMEM_BLOCKS_IDLE);
 COUNTER_ATTR(objects, EXMEM_OBJECTS);
 COUNTER_ATTR(mappings, EXMEM_MAPPINGS);
+COUNTER_ATTR(views, EXMEM_VIEWS);
+COUNTER_ATTR(view_ranges, EXMEM_VIEW_RANGES);
 COUNTER_ATTR(tlb_flushes, EXMEM_TLB_FLUSHES);
 
 static ssize_t symbols_show(struct kobject *kobj, struct kobj_attribute *attr,
@@ -52,6 +54,8 @@ static struct attribute *exmem_attrs[] = {
 	&blocks_idle_attr.attr,
 	&objects_attr.attr,
 	&mappings_attr.attr,
+	&views_attr.attr,
+	&view_ranges_attr.attr,
 	&tlb_flushes_attr.attr,
 	&symbols_attr.attr,
 	NULL,

@@ -9,6 +9,7 @@
 #include <linux/fs.h>
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
+#include <linux/page_table_check.h>
 #include <linux/sched.h>
 
 #ifndef CONFIG_X86_64
@@ -44,20 +45,32 @@ static inline void exmem_vm_flags_clear(struct vm_area_struct *vma,
  * is dirty from the start: nobody asks, and the CPU need not set it at the first
  * store.
  */
+static inline vm_fault_t exmem_insert_pfn(struct vm_area_struct *vma,
+					  unsigned long addr, unsigned long pfn,
+					  pgprot_t prot, bool writable)
+{
+	if (writable)
+		prot = __pgprot(pgprot_val(prot) | _PAGE_DIRTY);
+	return vmf_insert_pfn_prot(vma, addr, pfn, prot);
+}
+
 static inline vm_fault_t exmem_insert_page(struct vm_area_struct *vma,
 					   unsigned long addr, struct page *page)
 {
-	pgprot_t prot = vma->vm_page_prot;
-
-	if (vma->vm_flags & VM_WRITE)
-		prot = __pgprot(pgprot_val(prot) | _PAGE_DIRTY);
-	return vmf_insert_pfn_prot(vma, addr, page_to_pfn(page), prot);
+	return exmem_insert_pfn(vma, addr, page_to_pfn(page), vma->vm_page_prot,
+				vma->vm_flags & VM_WRITE);
 }
 
 /* Needs the mmap lock, or an area that nobody else can find any more. */
+static inline void exmem_zap_range(struct vm_area_struct *vma,
+				   unsigned long addr, unsigned long len)
+{
+	zap_vma_ptes(vma, addr, len);
+}
+
 static inline void exmem_zap_vma(struct vm_area_struct *vma)
 {
-	zap_vma_ptes(vma, vma->vm_start, vma->vm_end - vma->vm_start);
+	exmem_zap_range(vma, vma->vm_start, vma->vm_end - vma->vm_start);
 }
 
 /*
@@ -76,6 +89,36 @@ exmem_default_unmapped_area(struct file *file, unsigned long addr,
 			    unsigned long flags)
 {
 	return current->mm->get_unmapped_area(file, addr, len, pgoff, flags);
+}
+
+/*
+ * Does the kernel watch over anonymous memory being writable in one page table
+ * only (page_table_check=on)? It would take a view of it for corruption.
+ */
+static inline bool exmem_anon_is_watched(void)
+{
+#ifdef CONFIG_PAGE_TABLE_CHECK
+	return !static_branch_likely(&page_table_check_disabled);
+#else
+	return false;
+#endif
+}
+
+/* What execve(2) sets up in an address space, as far as mmap(2) needs it. */
+static inline void exmem_mm_init_layout(struct mm_struct *mm)
+{
+	mm->get_unmapped_area = current->mm->get_unmapped_area;
+	mm->mmap_base = current->mm->mmap_base;
+	mm->task_size = TASK_SIZE_MAX;
+}
+
+/* The task must live until RCU readers have seen another one. */
+static inline void exmem_mm_set_owner(struct mm_struct *mm,
+				      struct task_struct *task)
+{
+#ifdef CONFIG_MEMCG
+	rcu_assign_pointer(mm->owner, task);
+#endif
 }
 
 /*

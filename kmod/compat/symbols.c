@@ -36,23 +36,29 @@ static unsigned long no_lookup(const char *name)
 	return 0;
 }
 
+static struct mm_struct *no_mm(void)
+{
+	return NULL;
+}
+
 DEFINE_STATIC_CALL(exmem_sym_invalid, no_page);
 DEFINE_STATIC_CALL(exmem_sym_default, no_page);
 DEFINE_STATIC_CALL(exmem_sym_np, no_range);
 DEFINE_STATIC_CALL(exmem_sym_flush, no_flush);
 DEFINE_STATIC_CALL(exmem_sym_lookup, no_lookup);
+DEFINE_STATIC_CALL(exmem_sym_mm_alloc, no_mm);
 
 static spinlock_t *cpa_lock_ptr;
 static spinlock_t *pgd_lock_ptr;
 static struct mm_struct *init_mm_ptr;
 
-static const char *resolved[8];
+static const char *resolved[9];
 static unsigned int nr_resolved;
 
 static int note(const char *name, bool found)
 {
 	if (!found) {
-		pr_err("cannot load: this kernel has no symbol \"%s\", without which memory cannot leave the direct map\n",
+		pr_err("cannot load: this kernel has no symbol \"%s\", without which memory cannot be made exclusive\n",
 		       name);
 		return -EOPNOTSUPP;
 	}
@@ -123,6 +129,7 @@ int exmem_symbols_resolve(void)
 	       RESOLVE_FUNCTION(exmem_sym_np, "set_memory_np") ?:
 	       RESOLVE_FUNCTION(exmem_sym_flush, "flush_tlb_kernel_range") ?:
 	       RESOLVE_FUNCTION(exmem_sym_lookup, "kallsyms_lookup_name") ?:
+	       RESOLVE_FUNCTION(exmem_sym_mm_alloc, "mm_alloc") ?:
 	       RESOLVE_DATA(cpa_lock_ptr, "cpa_lock") ?:
 	       RESOLVE_DATA(pgd_lock_ptr, "pgd_lock") ?:
 	       RESOLVE_DATA(init_mm_ptr, "init_mm");
@@ -162,6 +169,11 @@ int exmem_set_memory_np(unsigned long addr, int numpages)
 void exmem_flush_tlb_kernel_range(unsigned long start, unsigned long end)
 {
 	static_call(exmem_sym_flush)(start, end);
+}
+
+struct mm_struct *exmem_mm_alloc(void)
+{
+	return static_call(exmem_sym_mm_alloc)();
 }
 
 void exmem_kernel_page_tables_lock(void)
