@@ -5,60 +5,14 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "fault_injection.h"
 #include "memory.h"
 #include "process.h"
 #include "system.h"
 #include "test_module.h"
 
 #define SIZE (BLOCK + 5 * PAGE)
-#define DEBUGFS "/sys/kernel/debug/"
 #define MOST 5000
-
-static int fail_nth = -1;
-
-static void set(const char *directory, const char *name, const char *value)
-{
-	char path[100];
-
-	snprintf(path, sizeof(path), DEBUGFS "%s/%s", directory, name);
-	write_text(path, value);
-}
-
-/* Every allocation may fail, silently. */
-static void need_fault_injection(void)
-{
-	static const char *const directories[] = { "failslab", "fail_page_alloc" };
-
-	fail_nth = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
-	if (fail_nth < 0 || access(DEBUGFS "failslab", F_OK))
-		skip("this kernel has no fault injection");
-	for (size_t i = 0; i < ARRAY_SIZE(directories); i++) {
-		set(directories[i], "probability", "0");
-		set(directories[i], "verbose", "0");
-		set(directories[i], "ignore-gfp-wait", "N");
-		set(directories[i], "ignore-gfp-highmem", "N");
-		set(directories[i], "cache-filter", "N");
-		set(directories[i], "min-order", "0");
-	}
-}
-
-static void inject(int n)
-{
-	char text[16];
-
-	snprintf(text, sizeof(text), "%d", n);
-	expect_ok(pwrite(fail_nth, text, strlen(text), 0));
-}
-
-/* Ends the injection: whether there was one. */
-static bool was_injected(void)
-{
-	char text[16] = "";
-
-	expect_ok(pread(fail_nth, text, sizeof(text) - 1, 0));
-	inject(0);
-	return atoi(text) == 0;
-}
 
 /* What each attempt begins with. */
 static int fd, device;
@@ -297,26 +251,21 @@ static void try_all_of(size_t i, bool keep_blocks)
 	objects = counter("objects");
 	mappings = counter("mappings");
 	for (n = 1; n < MOST; n++) {
-		bool injected;
-		long result;
-		int err;
+		struct attempt attempt;
 
 		calls[i].begin();
-		inject(n);
-		errno = 0;
-		result = calls[i].call();
-		err = errno;
-		injected = was_injected();
-		if (result < 0) {
+		attempt = call_with_fault(calls[i].call, n);
+		if (attempt.result < 0) {
 			failures++;
-			check(is_documented(i, err), "%s, allocation %d: %s", calls[i].name, n, errno_name(err));
+			check(is_documented(i, attempt.err), "%s, allocation %d: %s", calls[i].name, n,
+			      errno_name(attempt.err));
 		}
 		expect_no_harm(i, n);
 		end_attempt();
 		expect_counter_soon(objects, "objects");
 		expect_counter_soon(mappings, "mappings");
 		expect_counter_soon(pages, "pages_in_use");
-		if (!injected)
+		if (!attempt.injected)
 			break;
 	}
 	check(n < MOST, "%s does not end", calls[i].name);
@@ -352,18 +301,18 @@ static void without_blocks(void (*run)(void))
 	write_text("/sys/module/exclusive_memory/parameters/keep_blocks", "0");
 	if (counter("blocks"))
 		diag("%ld blocks are there already", counter("blocks"));
-	set("fail_page_alloc", "min-order", "9");
-	set("fail_page_alloc", "times", "-1");
-	set("fail_page_alloc", "interval", "1");
-	set("fail_page_alloc", "probability", "100");
+	set_fault("fail_page_alloc", "min-order", "9");
+	set_fault("fail_page_alloc", "times", "-1");
+	set_fault("fail_page_alloc", "interval", "1");
+	set_fault("fail_page_alloc", "probability", "100");
 	pid = start_child();
 	if (!pid) {
 		run();
 		succeed();
 	}
 	expect_equal(pid, waitpid(pid, &status, 0));
-	set("fail_page_alloc", "probability", "0");
-	set("fail_page_alloc", "min-order", "0");
+	set_fault("fail_page_alloc", "probability", "0");
+	set_fault("fail_page_alloc", "min-order", "0");
 	check(status == 0, "a child ended with wait status 0x%x", status);
 }
 

@@ -116,7 +116,7 @@ void succeed(void)
 }
 
 /* What a test may not leave behind. */
-static const char *const watched[] = { "pages_in_use", "objects", "mappings" };
+static const char *const watched[] = { "pages_in_use", "objects", "mappings", "views", "view_ranges" };
 
 struct watch {
 	long values[ARRAY_SIZE(watched)];
@@ -237,7 +237,7 @@ int main(int argc, char **argv)
 	{
 		bool clean = !left_behind(before);
 
-		say_line("%sok %d - L1 pages in use, objects and mappings are what they were",
+		say_line("%sok %d - L1 pages in use, objects, mappings and views are what they were",
 			 clean ? "" : "not ", ++number);
 		failed += !clean;
 	}

@@ -5,7 +5,7 @@
  * TEST("R3 what is promised") { ... } defines a test. Each runs in a child of
  * its own, in a process group of its own, with a time limit, so it may crash,
  * hang, or leave processes behind. It ends at the first check that fails. A test
- * has also failed if it leaves an object, a mapping or a page behind.
+ * has also failed if it leaves an object, a mapping, a page or a view behind.
  *
  * A program runs all its tests, or those whose name contains its argument.
  */

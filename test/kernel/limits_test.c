@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "cgroup.h"
 #include "memory.h"
 #include "process.h"
 #include "system.h"
@@ -380,48 +381,6 @@ TEST("R11 limit_bytes can be changed at any time, and below what is in use")
 }
 
 /* ---- the memory cgroup ---- */
-
-#define CGROUP "/sys/fs/cgroup/exmem-test"
-
-static void need_memory_cgroup(void)
-{
-	if (!strstr(read_text("/sys/fs/cgroup/cgroup.controllers"), "memory"))
-		skip("no memory cgroups");
-	append_text("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
-	rmdir(CGROUP);
-	expect_ok(mkdir(CGROUP, 0755));
-}
-
-/* A cgroup can go when its last process is gone, though its memory is not. */
-static void remove_cgroup(void)
-{
-	check(eventually(!rmdir(CGROUP) || errno == ENOENT), "rmdir %s: %s", CGROUP, errno_name(errno));
-}
-
-static long long charged(void)
-{
-	long long value = -1;
-
-	sscanf(read_text(CGROUP "/memory.current"), "%lld", &value);
-	return value;
-}
-
-/* In a new cgroup, so that a failure leaves no process in there. */
-static void in_cgroup(const char *max, void (*run)(void))
-{
-	pid_t pid;
-
-	need_memory_cgroup();
-	expect_ok(write_text(CGROUP "/memory.max", max));
-	pid = start_child();
-	if (!pid) {
-		expect_ok(write_text(CGROUP "/cgroup.procs", "0"));
-		run();
-		succeed();
-	}
-	expect_success(pid);
-	remove_cgroup();
-}
 
 static void is_charged(void)
 {

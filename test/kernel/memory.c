@@ -141,7 +141,32 @@ static void on_signal(int number, siginfo_t *info, void *context)
 	siglongjmp(signal_escape, number);
 }
 
-static int signal_of(const volatile char *address, bool store)
+/* An access is a function of an address. */
+typedef void access_fn(volatile char *address);
+
+static void load_byte(volatile char *address)
+{
+	(void)*address;
+}
+
+static void store_loaded(volatile char *address)
+{
+	char byte = *address;
+
+	*address = byte;
+}
+
+static void store_zero(volatile char *address)
+{
+	*address = 0;
+}
+
+static void call_it(volatile char *address)
+{
+	((void (*)(void))(uintptr_t)address)();
+}
+
+static int signal_of(access_fn *access, const void *address)
 {
 	struct sigaction action = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO };
 	struct sigaction old_segv, old_bus;
@@ -151,12 +176,8 @@ static int signal_of(const volatile char *address, bool store)
 	sigaction(SIGSEGV, &action, &old_segv);
 	sigaction(SIGBUS, &action, &old_bus);
 	number = sigsetjmp(signal_escape, 1);
-	if (!number) {
-		char byte = *address;
-
-		if (store)
-			*(volatile char *)address = byte;
-	}
+	if (!number)
+		access((volatile char *)address);
 	sigaction(SIGSEGV, &old_segv, NULL);
 	sigaction(SIGBUS, &old_bus, NULL);
 	return number;
@@ -164,12 +185,66 @@ static int signal_of(const volatile char *address, bool store)
 
 int signal_of_load(const void *address)
 {
-	return signal_of(address, false);
+	return signal_of(load_byte, address);
 }
 
 int signal_of_store(void *address)
 {
-	return signal_of(address, true);
+	return signal_of(store_loaded, address);
+}
+
+int signal_of_zero(void *address)
+{
+	return signal_of(store_zero, address);
+}
+
+int signal_of_call(const void *code)
+{
+	return signal_of(call_it, code);
+}
+
+void catch_access_signals(void)
+{
+	struct sigaction action = { .sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_NODEFER };
+
+	sigaction(SIGSEGV, &action, NULL);
+	sigaction(SIGBUS, &action, NULL);
+}
+
+int try_load(const volatile uint64_t *address, uint64_t *value)
+{
+	int number = sigsetjmp(signal_escape, 0);
+
+	if (!number)
+		*value = *address;
+	return number;
+}
+
+int try_store(volatile uint64_t *address, uint64_t value)
+{
+	int number = sigsetjmp(signal_escape, 0);
+
+	if (!number)
+		*address = value;
+	return number;
+}
+
+int try_call(const void *code)
+{
+	int number = sigsetjmp(signal_escape, 0);
+
+	if (!number)
+		call_it((volatile char *)code);
+	return number;
+}
+
+int try_run(void (*run)(void *), void *argument)
+{
+	int number = sigsetjmp(signal_escape, 0);
+
+	if (!number)
+		run(argument);
+	return number;
 }
 
 int signal_code(void)

@@ -52,7 +52,20 @@ bool contains_piece(const void *buffer, size_t length, const void *pieces, size_
 /* The signal that a one-byte access gets, or 0; and its si_code. */
 int signal_of_load(const void *address);
 int signal_of_store(void *address);
+/* The same: a store that no load goes before, and a call of a function. */
+int signal_of_zero(void *address);
+int signal_of_call(const void *code);
 int signal_code(void);
+
+/*
+ * The same for threads that do little else: the signals are caught from here on
+ * in the whole process, and an access that gets none makes no system call.
+ */
+void catch_access_signals(void);
+int try_load(const volatile uint64_t *address, uint64_t *value);
+int try_store(volatile uint64_t *address, uint64_t value);
+int try_call(const void *code);
+int try_run(void (*run)(void *), void *argument);
 
 #define expect_signal(expected, access)						\
 	do {									\

@@ -6,7 +6,6 @@
 #include <linux/futex.h>
 #include <linux/if_xdp.h>
 #include <linux/io_uring.h>
-#include <linux/loop.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +20,7 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 
+#include "disk.h"
 #include "memory.h"
 #include "process.h"
 #include "system.h"
@@ -234,26 +234,6 @@ TEST("R10 vmsplice is EFAULT, as a gift and without")
 	expect_undisturbed();
 }
 
-static int make_loop_device(size_t size, char name[32])
-{
-	int control, index, image, loop;
-	struct loop_config config = { 0 };
-
-	run_program("modprobe", "-q", "loop");
-	control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-	if (control < 0)
-		skip("no loop devices: %s", errno_name(errno));
-	image = expect_ok(memfd_create("image", MFD_CLOEXEC));
-	expect_ok(ftruncate(image, size));
-	index = expect_ok(ioctl(control, LOOP_CTL_GET_FREE));
-	snprintf(name, 32, "/dev/loop%d", index);
-	loop = expect_ok(open(name, O_RDWR | O_CLOEXEC));
-	config.fd = image;
-	config.info.lo_flags = LO_FLAGS_AUTOCLEAR;
-	expect_ok(ioctl(loop, LOOP_CONFIGURE, &config));
-	return loop;
-}
-
 static void expect_no_direct_io(int file)
 {
 	char *buffer = plain_memory(SIZE);
@@ -277,7 +257,7 @@ TEST("R10 O_DIRECT on a block device is EFAULT")
 {
 	char name[32];
 
-	make_loop_device(1 << 20, name);
+	make_loop_device(1 << 20, name, NULL);
 	begin_mapped();
 	expect_no_direct_io(expect_ok(open(name, O_RDWR | O_DIRECT | O_CLOEXEC)));
 }
@@ -287,7 +267,7 @@ TEST("R10 O_DIRECT on a file of ext4 is EFAULT")
 	char name[32], directory[] = "/dev/shm/ext4-XXXXXX", path[64];
 	int file;
 
-	make_loop_device(16 << 20, name);
+	make_loop_device(16 << 20, name, NULL);
 	if (run_program("mkfs.ext4", "-q", "-F", name))
 		skip("mkfs.ext4 does not work");
 	run_program("modprobe", "-q", "ext4");
@@ -330,7 +310,7 @@ TEST("R10 asynchronous O_DIRECT is EFAULT")
 	char name[32], *plain = plain_memory(PAGE);
 	int file;
 
-	make_loop_device(1 << 20, name);
+	make_loop_device(1 << 20, name, NULL);
 	file = expect_ok(open(name, O_RDWR | O_DIRECT | O_CLOEXEC));
 	begin_mapped();
 	expect_equal(PAGE, aio_result(file, IOCB_CMD_PWRITE, plain, PAGE));

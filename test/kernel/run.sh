@@ -17,16 +17,22 @@ PATH=$PATH:/usr/sbin:/sbin
 
 # In this order. These need more than a booted kernel, and skip without it:
 #	compare_test		secretmem.enable=1 on the command line (--append)
-#	fault_injection_test	CONFIG_FAULT_INJECTION (--kernel debug)
+#	fault_injection_test, view_fault_injection_test
+#				CONFIG_FAULT_INJECTION (--kernel debug)
 #	hibernate_test		CONFIG_HIBERNATION, and no lockdown
 #	hwpoison_test		CONFIG_MEMORY_FAILURE; takes a page out of use for good
 #	unload_test		the last: unloads the module and loads it again
 # Not among them, for a small machine of their own:
-#	kvm_test		/dev/kvm, with which an emulator may hang
+#	kvm_test, view_kvm_test	/dev/kvm, with which an emulator may hang
 #	alias_test		takes nearly all memory for a moment
 all="create_test map_test mremap_test fork_test handover_test nobody_reads_test
-limits_test notifier_test destroy_test direct_map_test trace_test hibernate_test
-fault_injection_test compare_test lifetime_test hwpoison_test unload_test"
+limits_test notifier_test destroy_test direct_map_test trace_test
+view_ioctl_test view_ranges_test view_seed_test view_access_test view_syscall_test
+view_revoke_test view_file_test view_disk_test view_truncate_test view_hugetlb_test
+view_process_test view_mutual_test view_exclusive_test view_race_test
+view_stall_test view_pressure_test view_scale_test view_lifetime_test view_fault_injection_test
+hibernate_test fault_injection_test compare_test lifetime_test hwpoison_test
+unload_test"
 
 is_for_this_kernel() {
 	[ "$(modinfo -F vermagic "$1" 2>/dev/null | cut -d ' ' -f 1)" = "$(uname -r)" ]

@@ -11,6 +11,7 @@
 #include "memory.h"
 #include "process.h"
 #include "system.h"
+#include "view.h"
 
 #define NAME "exclusive_memory"
 #define TEST_NAME "exclusive_memory_test"
@@ -170,6 +171,68 @@ TEST("L3 so does a descriptor in a socket's queue")
 	expect_kept_by(use_queue);
 }
 
+static int make_used_view(void)
+{
+	int view = make_view(PAGE);
+
+	expect_ok(view_map(view, make_file(PAGE), 0, PAGE, 0, VIEW_RW));
+	return view;
+}
+
+static void use_control(void)
+{
+	make_used_view();
+}
+
+TEST("L3 so does a view's control file")
+{
+	expect_kept_by(use_control);
+}
+
+static void use_view_fd(void)
+{
+	int view = make_used_view();
+
+	expect_ok(view_fd(view, 0));
+	close(view);
+}
+
+TEST("L3 so does a view fd whose control file is closed")
+{
+	expect_kept_by(use_view_fd);
+}
+
+static void use_view_mapping(void)
+{
+	int view = make_used_view();
+	char *p = map_view(view, 0, 0, RW);
+
+	expect_signal(0, signal_of_store(p));
+	close(view);
+	expect_signal(SIGBUS, signal_of_load(p));
+}
+
+TEST("L3 so does what is left of a view's mapping")
+{
+	expect_kept_by(use_view_mapping);
+}
+
+static void use_view_memory(void)
+{
+	int view = make_view(PAGE), object = make_memfd(PAGE);
+	static char memory[2 * PAGE];
+
+	expect_ok(view_map_memory(view, (void *)(((uintptr_t)memory + PAGE - 1) & -PAGE), PAGE, 0, VIEW_RW));
+	expect_signal(0, signal_of_store(map_view(view, 0, 0, RW)));
+	expect_ok(view_map(view, object, 0, PAGE, 0, VIEW_RW | MEMVIEW_MAP_REPLACE));
+	close(object);
+}
+
+TEST("L3 so does a view of the process's memory, and of an object whose descriptor is closed")
+{
+	expect_kept_by(use_view_memory);
+}
+
 TEST("L3 a module that depends on it keeps the module")
 {
 	find_modules();
@@ -181,7 +244,7 @@ TEST("L3 a module that depends on it keeps the module")
 TEST("L3 it can be unloaded and loaded again and again, and nothing of it is left between", .seconds = 120)
 {
 	static const char *const gone[] = {
-		DEVICE, "/sys/kernel/" NAME, "/sys/module/" NAME, "/sys/kernel/tracing/events/" NAME,
+		DEVICE, VIEW_DEVICE, "/sys/kernel/" NAME, "/sys/module/" NAME, "/sys/kernel/tracing/events/" NAME,
 	};
 	pid_t pid;
 
@@ -194,6 +257,8 @@ TEST("L3 it can be unloaded and loaded again and again, and nothing of it is lef
 			fill(map(fd, BLOCK), BLOCK, i);
 			if (i % 2)
 				expect_ok(destroy(fd));
+			use_view_mapping();
+			use_view_memory();
 			succeed();
 		}
 		expect_success(pid);
