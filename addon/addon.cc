@@ -8,10 +8,15 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exmem::RegisterConstants(env, exports);
   exmem::RegisterDescriptor(env, exports);
   exmem::RegisterObject(env, exports);
+  exmem::RegisterView(env, exports);
+  exmem::RegisterAccessGuard(env, exports);
   exmem::RegisterMapping(env, exports);
   exmem::RegisterBytes(env, exports);
   exmem::RegisterMemfdSecret(env, exports);
   exmem::RegisterDescriptorPassing(env, exports);
+  exmem::RegisterHandover(env, exports);
+  exmem::RegisterChannel(env, exports);
+  exmem::RegisterReadiness(env, exports);
   exmem::RegisterTerminal(env, exports);
   exmem::RegisterLimits(env, exports);
   return exports;

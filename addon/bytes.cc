@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "blocking.h"
 #include "errors.h"
@@ -56,6 +57,42 @@ Napi::Value Copy(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// The part of an Uint8Array that the arguments from `at` on name: start, length.
+uint8_t* PartOf(const Napi::CallbackInfo& info, size_t at, size_t room) {
+  Napi::Uint8Array bytes = info[at].As<Napi::Uint8Array>();
+  const size_t start = info[at + 1].As<Napi::Number>().Int64Value();
+  const size_t length = info[at + 2].As<Napi::Number>().Int64Value();
+  if (start > bytes.ByteLength() || length > bytes.ByteLength() - start || length > room) {
+    throw Napi::RangeError::New(info.Env(), "length");
+  }
+  return bytes.Data() + start;
+}
+
+// Where the arguments say a copy begins in a mapping, and how much is left there.
+std::pair<std::shared_ptr<Region>, size_t> PlaceOf(const Napi::CallbackInfo& info) {
+  const auto region = Mapping::RegionOf(info[0]);
+  const size_t offset = info[1].As<Napi::Number>().Int64Value();
+  if (offset > region->byte_length()) throw Napi::RangeError::New(info.Env(), "offset");
+  return {region, offset};
+}
+
+// copyOut(mapping, offset, bytes, start, length): out of a mapping, into `bytes`
+// from `start` on.
+Napi::Value CopyOut(const Napi::CallbackInfo& info) {
+  const auto [region, offset] = PlaceOf(info);
+  uint8_t* const to = PartOf(info, 2, region->byte_length() - offset);
+  std::memmove(to, region->data() + offset, info[4].As<Napi::Number>().Int64Value());
+  return info.Env().Undefined();
+}
+
+// copyIn(mapping, offset, bytes, start, length): the other way.
+Napi::Value CopyIn(const Napi::CallbackInfo& info) {
+  const auto [region, offset] = PlaceOf(info);
+  const uint8_t* const from = PartOf(info, 2, region->byte_length() - offset);
+  std::memmove(region->data() + offset, from, info[4].As<Napi::Number>().Int64Value());
+  return info.Env().Undefined();
+}
+
 // read(fd, mapping, offset, timeoutMs): fills the mapping from `offset` on with
 // what one read(2) gives. Resolves to the count, 0 at the end of the input and
 // -1 if nothing came in time.
@@ -85,6 +122,8 @@ void RegisterBytes(Napi::Env env, Napi::Object exports) {
   Export<Wipe>(env, exports, "wipe");
   Export<Equal>(env, exports, "equal");
   Export<Copy>(env, exports, "copy");
+  Export<CopyOut>(env, exports, "copyOut");
+  Export<CopyIn>(env, exports, "copyIn");
   Export<Read>(env, exports, "read");
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// The numbers of the uapi header, so that TypeScript has none of its own.
+// The numbers of the uapi header and the kernel, so that TypeScript has none of its own.
 #include <linux/exclusive_memory.h>
 #include <napi.h>
+#include <unistd.h>
 
 #include "subjects.h"
 
@@ -23,6 +24,15 @@ void RegisterConstants(Napi::Env env, Napi::Object exports) {
   add("STATE_LAYOUT_SEALED", EXMEM_STATE_LAYOUT_SEALED);
   add("STATE_BOUND", EXMEM_STATE_BOUND);
   add("STATE_DIRECT_MAP_REMOVED", EXMEM_STATE_DIRECT_MAP_REMOVED);
+  add("MEMVIEW_READ", MEMVIEW_MAP_READ);
+  add("MEMVIEW_WRITE", MEMVIEW_MAP_WRITE);
+  add("MEMVIEW_EXEC", MEMVIEW_MAP_EXEC);
+  add("MEMVIEW_REPLACE", MEMVIEW_MAP_REPLACE);
+  add("MEMVIEW_YIELD", MEMVIEW_MAP_YIELD);
+  add("MEMVIEW_KIND_FILE", MEMVIEW_KIND_FILE);
+  add("MEMVIEW_KIND_EXCLUSIVE", MEMVIEW_KIND_EXCLUSIVE);
+  add("MEMVIEW_KIND_PROCESS", MEMVIEW_KIND_PROCESS);
+  add("PAGE_SIZE", sysconf(_SC_PAGESIZE));
   exports.Set("constants", constants);
 }
 

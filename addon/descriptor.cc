@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 // A file descriptor with an owner: closed when JavaScript says so, or when the
 // object is collected or its worker ends, whichever comes first.
+#include <fcntl.h>
 #include <napi.h>
 #include <unistd.h>
 
 #include "errors.h"
+#include "handover.h"
 #include "subjects.h"
 
 namespace exmem {
@@ -21,7 +23,9 @@ class Descriptor : public Napi::ObjectWrap<Descriptor> {
 
   // new Descriptor(fd)
   explicit Descriptor(const Napi::CallbackInfo& info)
-      : ObjectWrap(info), fd_(info[0].As<Napi::Number>().Int32Value()) {}
+      : ObjectWrap(info), fd_(info[0].As<Napi::Number>().Int32Value()) {
+    Claim(fd_);
+  }
 
   ~Descriptor() override {
     if (fd_ >= 0) close(fd_);
@@ -50,9 +54,16 @@ class Descriptor : public Napi::ObjectWrap<Descriptor> {
   int fd_;
 };
 
+// duplicate(fd): another descriptor of the same open file, close-on-exec.
+Napi::Value Duplicate(const Napi::CallbackInfo& info) {
+  const int fd = info[0].As<Napi::Number>().Int32Value();
+  return HandOver(info.Env(), Check(fcntl(fd, F_DUPFD_CLOEXEC, 0), "fcntl"));
+}
+
 }  // namespace
 
 void RegisterDescriptor(Napi::Env env, Napi::Object exports) {
+  Export<Duplicate>(env, exports, "duplicate");
   exports.Set("Descriptor", Descriptor::Define(env));
 }
 

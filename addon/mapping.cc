@@ -16,15 +16,21 @@ constexpr napi_type_tag kMappingTag = {0x3a1f6c0f5e7b4d29, 0x9b04c1d87e25f6a3};
 Napi::Function Mapping::Define(Napi::Env env) {
   return DefineClass(env, "Mapping",
                      {InstanceMethod<&Mapping::View>("view"),
+                      InstanceMethod<&Mapping::FirstFailure>("firstFailure"),
                       InstanceMethod<&Mapping::Retire>("retire"),
                       InstanceMethod<&Mapping::Unmap>("unmap")});
 }
 
 Mapping::Mapping(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   const int fd = info[0].As<Napi::Number>().Int32Value();
-  const int64_t byte_length = info[1].As<Napi::Number>().Int64Value();
+  const size_t byte_length = info[1].As<Napi::Number>().Int64Value();
   try {
-    region_ = std::make_shared<Region>(fd, static_cast<size_t>(byte_length));
+    if (info.Length() > 2) {
+      const Window window{info[2].As<Napi::Number>().Int64Value(), info[3].As<Napi::Boolean>()};
+      region_ = std::make_shared<Region>(fd, byte_length, window);
+    } else {
+      region_ = std::make_shared<Region>(fd, byte_length);
+    }
   } catch (const SystemFailure& failure) {
     throw failure.ToError(info.Env());
   }
@@ -52,6 +58,18 @@ Napi::Value Mapping::View(const Napi::CallbackInfo& info) {
     delete owner;
     throw;
   }
+}
+
+// What became of the first access that failed: { offset, denied }, or
+// undefined if none did. The offset is that of a page in the object or view.
+Napi::Value Mapping::FirstFailure(const Napi::CallbackInfo& info) {
+  if (!region_) return info.Env().Undefined();
+  const FailedAccess failure = region_->first_failure();
+  if (failure.loss == Loss::kNone) return info.Env().Undefined();
+  Napi::Object result = Napi::Object::New(info.Env());
+  result.Set("offset", Napi::Number::New(info.Env(), static_cast<double>(failure.offset)));
+  result.Set("denied", Napi::Boolean::New(info.Env(), failure.loss == Loss::kDenied));
+  return result;
 }
 
 // Detaches a view. False if it was detached already, which means that its

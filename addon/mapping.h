@@ -14,7 +14,8 @@ class Mapping : public Napi::ObjectWrap<Mapping> {
  public:
   static Napi::Function Define(Napi::Env env);
 
-  // new Mapping(fd, byteLength)
+  // new Mapping(fd, byteLength): of a whole object.
+  // new Mapping(fd, byteLength, offset, writable): of a window.
   explicit Mapping(const Napi::CallbackInfo& info);
 
   // The region of a JavaScript Mapping; a TypeError if the value is none, or
@@ -23,6 +24,7 @@ class Mapping : public Napi::ObjectWrap<Mapping> {
 
  private:
   Napi::Value View(const Napi::CallbackInfo& info);
+  Napi::Value FirstFailure(const Napi::CallbackInfo& info);
   Napi::Value Retire(const Napi::CallbackInfo& info);
   void Unmap(const Napi::CallbackInfo& info);
 

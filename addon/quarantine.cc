@@ -13,6 +13,7 @@ namespace {
 struct Range {
   void* address = nullptr;
   size_t length = 0;
+  AccessGuard* guard = nullptr;  // owned
 };
 
 // One for the process, since threads share the address space; constant
@@ -23,13 +24,14 @@ constinit size_t oldest = 0;
 
 }  // namespace
 
-void Quarantine(void* address, size_t length) {
-  Range released{address, length};
+void Quarantine(void* address, size_t length, std::unique_ptr<AccessGuard> guard) {
+  Range released{address, length, guard.release()};
   {
     const std::lock_guard lock(mutex);
     std::swap(released, ring[oldest]);
     oldest = (oldest + 1) % ring.size();
   }
+  delete released.guard;
   if (released.address) munmap(released.address, released.length);
 }
 

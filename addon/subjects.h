@@ -9,10 +9,15 @@ namespace exmem {
 void RegisterConstants(Napi::Env env, Napi::Object exports);
 void RegisterDescriptor(Napi::Env env, Napi::Object exports);
 void RegisterObject(Napi::Env env, Napi::Object exports);
+void RegisterView(Napi::Env env, Napi::Object exports);
+void RegisterAccessGuard(Napi::Env env, Napi::Object exports);
 void RegisterMapping(Napi::Env env, Napi::Object exports);
 void RegisterBytes(Napi::Env env, Napi::Object exports);
 void RegisterMemfdSecret(Napi::Env env, Napi::Object exports);
 void RegisterDescriptorPassing(Napi::Env env, Napi::Object exports);
+void RegisterHandover(Napi::Env env, Napi::Object exports);
+void RegisterChannel(Napi::Env env, Napi::Object exports);
+void RegisterReadiness(Napi::Env env, Napi::Object exports);
 void RegisterTerminal(Napi::Env env, Napi::Object exports);
 void RegisterLimits(Napi::Env env, Napi::Object exports);
 

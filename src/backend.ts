@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 import { existsSync } from 'node:fs';
 import { Descriptor } from './descriptor.js';
-import { createRestrictedMemfd, devicePath, withDevice } from './device.js';
+import { createRestrictedMemfd, devicePath, viewDevicePath, withDevice } from './device.js';
 import { ExclusiveMemoryError, misuse } from './errors.js';
 import type { BackendName } from './guarantees.js';
 import { native } from './native.js';
@@ -46,27 +46,45 @@ export const moduleBackend: Backend = {
         remedy: 'load the module of this version of the package: rmmod, then modprobe exclusive_memory',
       };
     } catch (error) {
-      return problemOf(error, moduleRemedy);
+      return problemOf(error, deviceRemedy(devicePath));
     }
   },
   create: (size, name) => createRestrictedMemfd({ size, name }),
   destroy: system.destroy,
 };
 
-function moduleRemedy(code: string): readonly [reason: string, remedy: string] {
-  if (code === 'EACCES' || code === 'EPERM') {
-    return [
-      `this user may not open ${devicePath}`,
-      'usermod --append --groups exclusive_memory USER, then log in again; or run as root',
-    ];
+/** Why memory views cannot be used; undefined if they can. */
+export function memoryViewProblem(): Problem | undefined {
+  try {
+    withDevice(() => undefined, viewDevicePath);
+    return undefined;
+  } catch (error) {
+    return problemOf(error, deviceRemedy(viewDevicePath));
   }
-  if (code === 'ENOENT' && existsSync('/sys/module/exclusive_memory')) {
-    return [`the module is loaded, but ${devicePath} is missing here`, 'make /dev available'];
-  }
-  if (code === 'ENOENT' || code === 'ENXIO' || code === 'ENODEV') {
-    return ['the kernel module is not loaded', 'modprobe exclusive_memory'];
-  }
-  return [`${devicePath} does not work`, 'look for "exclusive_memory" in the kernel log: dmesg'];
+}
+
+function deviceRemedy(path: string) {
+  return (code: string): readonly [reason: string, remedy: string] => {
+    if (code === 'EACCES' || code === 'EPERM') {
+      return [
+        `this user may not open ${path}`,
+        'usermod --append --groups exclusive_memory USER, then log in again; or run as root',
+      ];
+    }
+    if (code === 'ENOENT' && path !== devicePath && existsSync(devicePath)) {
+      return [
+        `the loaded module is older than ${path}`,
+        'load the module of this version of the package: rmmod, then modprobe exclusive_memory',
+      ];
+    }
+    if (code === 'ENOENT' && existsSync('/sys/module/exclusive_memory')) {
+      return [`the module is loaded, but ${path} is missing here`, 'make /dev available'];
+    }
+    if (code === 'ENOENT' || code === 'ENXIO' || code === 'ENODEV') {
+      return ['the kernel module is not loaded', 'modprobe exclusive_memory'];
+    }
+    return [`${path} does not work`, 'look for "exclusive_memory" in the kernel log: dmesg'];
+  };
 }
 
 export const memfdSecretBackend: Backend = {

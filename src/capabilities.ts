@@ -1,15 +1,24 @@
 // SPDX-License-Identifier: MIT
 import { readFileSync } from 'node:fs';
 import { release, totalmem } from 'node:os';
-import { type Backend, memfdSecretBackend, moduleBackend, type Problem } from './backend.js';
+import {
+  type Backend,
+  memfdSecretBackend,
+  memoryViewProblem,
+  moduleBackend,
+  type Problem,
+} from './backend.js';
 import { withDevice } from './device.js';
 import { type BackendName, type Guarantees, guarantees } from './guarantees.js';
 import { system } from './system.js';
 
-export interface BackendReport {
+export interface Availability {
   readonly available: boolean;
   /** Why not, and the command that fixes it. */
   readonly problem?: Problem;
+}
+
+export interface BackendReport extends Availability {
   /** What holds for memory of this backend, where it is available. */
   readonly guarantees: Guarantees;
 }
@@ -20,6 +29,8 @@ export interface Capabilities {
   /** Of the loaded module. */
   readonly apiVersion: number | undefined;
   readonly backends: Readonly<Record<BackendName, BackendReport>>;
+  /** Whether {@link MemoryView}s can be made; a {@link ViewHandle} works everywhere. */
+  readonly memoryViews: Availability;
   readonly limits: Limits;
 }
 
@@ -42,6 +53,7 @@ export function capabilities(): Capabilities {
     kernelRelease: release(),
     apiVersion: module.available ? withDevice(system.getVersion) : undefined,
     backends: { module, memfd_secret: report(memfdSecretBackend) },
+    memoryViews: availability(memoryViewProblem()),
     limits: {
       memlock: system.memlockLimit(),
       memlockExempt: hasIpcLock(),
@@ -51,12 +63,11 @@ export function capabilities(): Capabilities {
 }
 
 function report(backend: Backend): BackendReport {
-  const problem = backend.problem();
-  return {
-    available: problem === undefined,
-    ...(problem && { problem }),
-    guarantees: guarantees[backend.name],
-  };
+  return { ...availability(backend.problem()), guarantees: guarantees[backend.name] };
+}
+
+function availability(problem: Problem | undefined): Availability {
+  return { available: problem === undefined, ...(problem && { problem }) };
 }
 
 /** CAP_IPC_LOCK of linux/capability.h. */

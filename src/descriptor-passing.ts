@@ -2,13 +2,13 @@
 import { Descriptor } from './descriptor.js';
 import { misuse } from './errors.js';
 import { system } from './system.js';
-import { checkArray, checkInteger, checkTimeout, unexpected } from './validate.js';
+import { checkArray, checkBuffer, checkInteger, checkTimeout } from './validate.js';
 
 /** What fits in one message; more would not be sent at once over a stream socket. */
 const maxPayloadBytes = 4096;
 
 /** SCM_MAX_FD of the kernel: unix(7). */
-const maxDescriptors = 253;
+export const maxDescriptors = 253;
 
 export interface Message {
   readonly payload: Uint8Array;
@@ -22,7 +22,7 @@ export interface Message {
  * `stdio` of `child_process.spawn()`.
  */
 export function socketPair(): readonly [Descriptor, Descriptor] {
-  const [a, b] = system.socketPair();
+  const [a, b] = system.socketPair(true);
   return [new Descriptor(a), new Descriptor(b)];
 }
 
@@ -45,7 +45,7 @@ export function sendDescriptors(
   checkArray(descriptors, 'descriptors');
   checkInteger(descriptors.length, 'the number of descriptors', 0, maxDescriptors);
   const fds = descriptors.map((one, i) => Descriptor.fdOf(one, `descriptors[${i}]`));
-  if (!(payload instanceof Uint8Array)) throw unexpected('a Uint8Array', 'payload', payload);
+  checkBuffer(payload, 'payload');
   checkInteger(payload.byteLength, 'the length of payload', 1, maxPayloadBytes);
   system.send(socketFd, payload, fds);
 }
@@ -68,7 +68,7 @@ export function receiveDescriptors(
   const payload = new Uint8Array(maxPayloadBytes);
   const message = system.receive(socketFd, payload, wait === Infinity ? -1 : Math.ceil(wait));
   const descriptors = message.fds.map((fd) => new Descriptor(fd));
-  if (message.truncated) {
+  if (message.payloadTruncated || message.descriptorsTruncated) {
     for (const descriptor of descriptors) descriptor.close();
     throw misuse(
       'ERR_EXMEM_TRUNCATED',

@@ -56,3 +56,17 @@ export class Descriptor implements Disposable {
     return new Descriptor(value instanceof Descriptor ? value.release() : value);
   }
 }
+
+/** Anything with a descriptor: a number, a {@link Descriptor}, a RestrictedMemfd, a FileHandle. */
+export type DescriptorLike = number | { readonly fd: number };
+
+/** What a parameter {@link DescriptorLike} means by number. */
+export function fdOf(
+  value: unknown,
+  name: string,
+  expected = 'a file descriptor, or an object with one as fd,',
+): number {
+  if (typeof value === 'number') return checkFd(value, name);
+  if (typeof value === 'object' && value !== null && 'fd' in value) return checkFd(value.fd, `${name}.fd`);
+  throw unexpected(expected, name, value);
+}

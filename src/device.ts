@@ -7,6 +7,9 @@ import { unexpected } from './validate.js';
 /** Opening it makes a new, still empty exclusive memory object. */
 export const devicePath = '/dev/exclusive_memory';
 
+/** Opening it makes a new memory view, without a size: its control file. */
+export const viewDevicePath = '/dev/memory-view';
+
 /** What EXMEM_CREATE takes. */
 export interface CreateRequest {
   /** Bytes; 0 to set it later. */
@@ -16,11 +19,11 @@ export interface CreateRequest {
 }
 
 /**
- * Runs `body` with the device open. In a worker thread Node.js keeps account of
+ * Runs `body` with a device open. In a worker thread Node.js keeps account of
  * what `node:fs` opens, so that is what has to close it; no Descriptor may.
  */
-export function withDevice<T>(body: (fd: number) => T): T {
-  const fd = system.open(devicePath);
+export function withDevice<T>(body: (fd: number) => T, path = devicePath): T {
+  const fd = system.open(path);
   try {
     return body(fd);
   } finally {
@@ -31,6 +34,13 @@ export function withDevice<T>(body: (fd: number) => T): T {
 export function createRestrictedMemfd({ size, name, huge = false }: CreateRequest): Descriptor {
   const flags = huge ? native.constants.CREATE_HUGE : 0;
   return new Descriptor(withDevice((fd) => system.create(fd, size, flags, name)));
+}
+
+/** The control file of a new view. */
+export function createView(size: number): Descriptor {
+  using control = new Descriptor(withDevice(system.duplicate, viewDevicePath));
+  system.viewSetSize(control.fd, size);
+  return Descriptor.take(control);
 }
 
 export function checkName(name: string): string {

@@ -1,22 +1,48 @@
 // SPDX-License-Identifier: MIT
+export type { Access } from './access.js';
+export { AddressSpace, type Location, type Part, type PartOptions } from './address-space.js';
 export type { Policy, Problem } from './backend.js';
 export {
+  type Availability,
   type BackendReport,
   type Capabilities,
   capabilities,
   type Limits,
 } from './capabilities.js';
-export { Descriptor } from './descriptor.js';
+export { Descriptor, type DescriptorLike } from './descriptor.js';
 export {
   type Message,
   receiveDescriptors,
   sendDescriptors,
   socketPair,
 } from './descriptor-passing.js';
-export { ExclusiveMemoryError, type MisuseCode } from './errors.js';
+export {
+  ExclusiveMemoryError,
+  type MisuseCode,
+  NoAccessError,
+  RevokedError,
+} from './errors.js';
+export type { FramingName } from './framing.js';
 export type { BackendName, Guarantees } from './guarantees.js';
+export { HandleChannel, type PeerCredentials } from './handle-channel.js';
+export { HandleChannelListener } from './handle-channel-listener.js';
+export type {
+  ConnectOptions,
+  HandleChannelOptions,
+  ListenOptions,
+  TransferOptions,
+} from './handle-channel-options.js';
 export type { Mapping } from './mapping.js';
 export type { MemoryInfo } from './memory-info.js';
+export {
+  type HandleOptions,
+  type MapMemoryOptions,
+  type MapOptions,
+  MemoryView,
+  type MemoryViewOptions,
+  type ViewRange,
+} from './memory-view.js';
+export { ReceivedMessage } from './received-message.js';
 export {
   RestrictedMemfd,
   type RestrictedMemfdOptions,
@@ -28,3 +54,6 @@ export {
   Secret,
   type SecretOptions,
 } from './secret.js';
+export type { Bytes } from './validate.js';
+export { type AccessOptions, ViewHandle } from './view-handle.js';
+export type { ViewSource } from './view-source.js';

@@ -7,7 +7,7 @@ import {
   type Policy,
 } from './backend.js';
 import { Descriptor } from './descriptor.js';
-import { ExclusiveMemoryError, misuse } from './errors.js';
+import { accessLost, ExclusiveMemoryError, misuse } from './errors.js';
 import { memoryInfo } from './memory-info.js';
 import type { NativeMapping } from './native.js';
 import { system } from './system.js';
@@ -15,6 +15,13 @@ import { system } from './system.js';
 /** The mapping of some memory, for as long as somebody here uses it. */
 export interface Loan extends Disposable {
   readonly mapping: NativeMapping;
+  /**
+   * Once; disposing of it is the same.
+   *
+   * @param cause Of the error, if there is one: what the user threw.
+   * @throws RevokedError if the memory was destroyed while it was used.
+   */
+  giveBack(cause?: unknown): void;
 }
 
 /** Exclusive memory of either backend, mapped here while it is used. What a secret is made of. */
@@ -53,13 +60,19 @@ export class Memory implements Disposable {
   /** Maps it, or joins those who have it mapped; the last one to dispose of the loan unmaps it. */
   lend(): Loan {
     const mapping = (this.#mapping ??= system.map(this.#descriptor.fd, this.byteLength));
+    checkPresent(mapping);
     this.#loans++;
-    return { mapping, [Symbol.dispose]: () => { this.#giveBack(); } };
+    const giveBack = (cause?: unknown) => { this.#giveBack(mapping, cause); };
+    return { mapping, giveBack, [Symbol.dispose]: giveBack };
   }
 
-  #giveBack(): void {
+  #giveBack(mapping: NativeMapping, cause?: unknown): void {
     this.#loans--;
-    if (this.#loans === 0) this.#unmap();
+    try {
+      checkPresent(mapping, cause);
+    } finally {
+      if (this.#loans === 0) this.#unmap();
+    }
   }
 
   #unmap(): void {
@@ -90,10 +103,18 @@ export class Memory implements Disposable {
   /** Wipes, unmaps, destroys and closes it, whoever uses it. To be called once. */
   [Symbol.dispose](): void {
     using descriptor = this.#descriptor;
-    if (this.#backend !== moduleBackend) this.#wipe();
-    this.#unmap();
-    this.#backend.destroy(descriptor.fd);
+    try {
+      if (this.#backend !== moduleBackend) this.#wipe();
+    } finally {
+      this.#unmap();
+      this.#backend.destroy(descriptor.fd);
+    }
   }
+}
+
+function checkPresent(mapping: NativeMapping, cause?: unknown): void {
+  const failure = mapping.firstFailure();
+  if (failure !== undefined) throw accessLost('memory', failure, cause);
 }
 
 function recognize(fd: number): readonly [Backend, byteLength: number] {

@@ -9,6 +9,7 @@ export interface Native {
   readonly constants: Readonly<Record<ConstantName, number>>;
 
   readonly Descriptor: new (fd: number) => NativeDescriptor;
+  readonly duplicate: (fd: number) => number;
 
   readonly getVersion: (deviceFd: number) => number;
   readonly create: (deviceFd: number, size: number, flags: number, name: string) => number;
@@ -17,20 +18,75 @@ export interface Native {
   readonly waitIdle: (fd: number, timeoutMs: number) => Promise<boolean>;
   readonly destroy: (fd: number) => void;
 
-  readonly Mapping: new (fd: number, byteLength: number) => NativeMapping;
+  readonly viewSetSize: (controlFd: number, bytes: number) => void;
+  readonly viewMapFd: (
+    controlFd: number,
+    sourceFd: number,
+    sourceOffset: number,
+    size: number,
+    at: number,
+    flags: number,
+  ) => void;
+  readonly viewMapMemory: (controlFd: number, bytes: Uint8Array, at: number, flags: number) => void;
+  readonly offsetInPage: (bytes: Uint8Array) => number;
+  readonly viewUnmap: (controlFd: number, at: number, size: number) => void;
+  readonly viewProtect: (controlFd: number, at: number, size: number, flags: number) => void;
+  readonly viewGetHandle: (controlFd: number, cap: number) => number;
+  readonly viewGetRanges: (controlFd: number) => NativeRange[];
+  readonly viewSync: (controlFd: number) => Promise<void>;
+
+  /** Names of signals. */
+  readonly displacedHandlers: () => string[];
+
+  readonly Mapping: new (
+    fd: number,
+    byteLength: number,
+    ...window: [offset: number, writable: boolean] | []
+  ) => NativeMapping;
 
   readonly fillRandom: (mapping: NativeMapping) => void;
   readonly wipe: (mapping: NativeMapping) => void;
   readonly equal: (a: NativeMapping, b: NativeMapping) => boolean;
   readonly copy: (from: NativeMapping, to: NativeMapping) => void;
+  readonly copyOut: (
+    from: NativeMapping,
+    offset: number,
+    to: Uint8Array,
+    start: number,
+    length: number,
+  ) => void;
+  readonly copyIn: (
+    to: NativeMapping,
+    offset: number,
+    from: Uint8Array,
+    start: number,
+    length: number,
+  ) => void;
   readonly read: (fd: number, to: NativeMapping, offset: number, timeoutMs: number) => Promise<number>;
 
   readonly memfdSecret: () => number;
   readonly isMemfdSecret: (fd: number) => boolean;
 
-  readonly socketPair: () => [number, number];
+  readonly socketPair: (seqpacket: boolean) => [number, number];
   readonly send: (socketFd: number, payload: Uint8Array, fds: readonly number[]) => void;
+  readonly trySend: (socketFd: number, payload: Uint8Array, fds: readonly number[]) => number;
   readonly receive: (socketFd: number, payload: Uint8Array, timeoutMs: number) => NativeMessage;
+  readonly tryReceive: (socketFd: number, payload: Uint8Array) => NativeMessage | undefined;
+
+  readonly unixSocket: (type: 'seqpacket' | 'stream' | 'dgram') => number;
+  readonly unixBind: (fd: number, address: Uint8Array) => void;
+  readonly unixListen: (fd: number, backlog: number) => void;
+  readonly unixConnect: (fd: number, address: Uint8Array) => boolean;
+  readonly tryAccept: (fd: number) => number;
+  readonly endSending: (fd: number) => void;
+  readonly peerEnded: (fd: number) => boolean;
+  readonly socketKind: (fd: number) => 'seqpacket' | 'stream' | 'other';
+  readonly peerCredentials: (fd: number) => { pid: number; uid: number; gid: number };
+  readonly peerPidfd: (fd: number) => number;
+  readonly setCloseOnExec: (fd: number) => void;
+  readonly tryLock: (fd: number) => boolean;
+
+  readonly PolledDescriptor: new (fd: number) => NativePolledDescriptor;
 
   readonly muteTerminal: (fd: number) => Uint8Array;
   readonly restoreTerminal: (fd: number, state: Uint8Array) => void;
@@ -55,7 +111,16 @@ type ConstantName =
   | 'STATE_CONTENT_SEALED'
   | 'STATE_LAYOUT_SEALED'
   | 'STATE_BOUND'
-  | 'STATE_DIRECT_MAP_REMOVED';
+  | 'STATE_DIRECT_MAP_REMOVED'
+  | 'MEMVIEW_READ'
+  | 'MEMVIEW_WRITE'
+  | 'MEMVIEW_EXEC'
+  | 'MEMVIEW_REPLACE'
+  | 'MEMVIEW_YIELD'
+  | 'MEMVIEW_KIND_FILE'
+  | 'MEMVIEW_KIND_EXCLUSIVE'
+  | 'MEMVIEW_KIND_PROCESS'
+  | 'PAGE_SIZE';
 
 /** Closes its file descriptor when it is collected, unless told to before. */
 export interface NativeDescriptor {
@@ -63,13 +128,30 @@ export interface NativeDescriptor {
   release(): number;
 }
 
-/** One mapping of a whole object; unmapped when it is collected at the latest. */
+/** One mapping, of a whole object or of a window; unmapped when it is collected at the latest. */
 export interface NativeMapping {
-  /** A new ArrayBuffer over the object's bytes. */
+  /** A new ArrayBuffer over its bytes. */
   view(): ArrayBuffer;
+  /** What became of the first access, on any thread, that found no page. */
+  firstFailure(): FailedAccess | undefined;
   /** Detaches a view; false if it was detached already. */
   retire(view: ArrayBuffer): boolean;
   unmap(): void;
+}
+
+export interface FailedAccess {
+  /** Of the page, in bytes, in the object or view. */
+  readonly offset: number;
+  /** There is a page, but it does not allow this access. */
+  readonly denied: boolean;
+}
+
+export interface NativeRange {
+  readonly at: number;
+  readonly size: number;
+  readonly offset: number;
+  readonly flags: number;
+  readonly kind: number;
 }
 
 export interface NativeInfo {
@@ -85,7 +167,18 @@ export interface NativeInfo {
 export interface NativeMessage {
   readonly length: number;
   readonly fds: number[];
-  readonly truncated: boolean;
+  readonly payloadTruncated: boolean;
+  readonly descriptorsTruncated: boolean;
+}
+
+/** As a NativeDescriptor; and it can be waited for. */
+export interface NativePolledDescriptor extends NativeDescriptor {
+  /** Called once for each `watch()` that wishes anything. */
+  onReady: () => void;
+  watch(readable: boolean, writable: boolean): void;
+  /** Whether a `watch()` keeps the event loop going. It does by default. */
+  ref(): void;
+  unref(): void;
 }
 
 const addonFile = fileURLToPath(

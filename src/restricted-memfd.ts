@@ -112,8 +112,9 @@ export class RestrictedMemfd implements Disposable {
    * mmap(2) of the whole, for reading and writing.
    *
    * @throws ExclusiveMemoryError `EBUSY` while a mapping exists anywhere, here
-   *   included; `EINVAL` while the size is not set; `ENXIO` once destroyed;
-   *   `EAGAIN` over RLIMIT_MEMLOCK; `ENOMEM` over another limit.
+   *   included, or a memory view shows it that does not yield; `EINVAL` while
+   *   the size is not set; `ENXIO` once destroyed; `EAGAIN` over RLIMIT_MEMLOCK;
+   *   `ENOMEM` over another limit.
    */
   map(): Mapping {
     this.#mapping = new Mapping(this.fd, this.size);
@@ -146,9 +147,9 @@ export class RestrictedMemfd implements Disposable {
 
   /**
    * Ends the memory for everybody: it is unmapped here, the pages of whoever
-   * else has it mapped are taken away (SIGBUS at the next access), and it is
-   * wiped and freed. The descriptor stays open; what remains possible is
-   * `info()` and `close()`.
+   * else has it mapped are taken away (SIGBUS at the next access, which this
+   * package makes a {@link RevokedError}), and it is wiped and freed. The
+   * descriptor stays open; what remains possible is `info()` and `close()`.
    */
   destroy(): void {
     const { fd } = this;

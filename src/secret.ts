@@ -5,11 +5,13 @@ import { Descriptor } from './descriptor.js';
 import { sendDescriptors } from './descriptor-passing.js';
 import { misuse } from './errors.js';
 import type { BackendName } from './guarantees.js';
+import { LentBytes, transferred } from './lent-bytes.js';
 import { Lifetime } from './lifetime.js';
 import { type Loan, Memory } from './memory.js';
 import { promptSecret } from './prompt.js';
 import { readSecret } from './secret-reader.js';
 import { system } from './system.js';
+import { untilOver } from './until-over.js';
 import {
   checkFunction,
   checkInteger,
@@ -18,7 +20,6 @@ import {
   checkString,
   unexpected,
 } from './validate.js';
-import { transferred, View } from './view.js';
 
 export interface SecretOptions {
   /**
@@ -45,6 +46,9 @@ export interface PromptOptions extends SecretOptions {
   readonly signal?: AbortSignal;
 }
 
+/** The descriptor behind a secret, which stays the secret's: what a memory view maps. */
+export let descriptorOf: (secret: Secret) => Descriptor;
+
 /**
  * Bytes that live in exclusive memory only: outside the kernel's direct map,
  * unreadable for every other process, and never on the JavaScript heap.
@@ -66,6 +70,13 @@ export class Secret implements Disposable {
   #uses = 0;
   /** Its memory is gone although uses run: a buffer was transferred away. */
   #lost = false;
+
+  static {
+    descriptorOf = (secret) => {
+      secret.#lifetime.check();
+      return secret.#memory.descriptor;
+    };
+  }
 
   private constructor(memory: Memory) {
     this.#memory = memory;
@@ -158,7 +169,11 @@ export class Secret implements Disposable {
    * What the callback copies (`slice()`, `Buffer.from(bytes)`, `toString()`,
    * `structuredClone()`) is on the heap, and its own to answer for.
    *
-   * @throws ExclusiveMemoryError `ERR_EXMEM_DISPOSED`; `ERR_EXMEM_TRANSFERRED`
+   * @throws RevokedError if another holder of the descriptor destroyed the
+   *   memory meanwhile: the callback has read zeros then. Later uses throw
+   *   `ENXIO` (`mmap`).
+   * @throws ExclusiveMemoryError `ERR_EXMEM_DISPOSED`; `EBUSY` (`mmap`) while a
+   *   memory view shows it that does not yield; `ERR_EXMEM_TRANSFERRED`
    *   if the callback transferred the buffer away, which ends the secret: it is
    *   wiped, and every use that runs throws the same.
    */
@@ -167,16 +182,10 @@ export class Secret implements Disposable {
     checkFunction(callback, 'callback');
     const use = new Use(this.#memory);
     this.#uses++;
-    let result: T;
-    try {
-      result = callback(use.bytes);
-    } catch (error) {
-      this.#endUse(use, error);
-      throw error;
-    }
-    if (isPromiseLike(result)) return this.#endUseLater(use, result) as T;
-    this.#endUse(use);
-    return result;
+    return untilOver(
+      () => callback(use.bytes),
+      (cause) => { this.#endUse(use, cause); },
+    );
   }
 
   /**
@@ -249,38 +258,29 @@ export class Secret implements Disposable {
 
   #endUse(use: Use, cause?: unknown): void {
     this.#uses--;
-    if (!use.close() && !this.#lost) {
-      // Whoever has the buffer now could go on reading: zeros at once, in place.
-      this.#lost = true;
-      this.#lifetime.end('lost to a transferred buffer');
-      this.#memory[Symbol.dispose]();
-    }
-    if (this.#lost) throw transferred('Secret', cause);
-    if (this.disposed && this.#uses === 0) this.#memory[Symbol.dispose]();
-  }
-
-  async #endUseLater<T>(use: Use, result: PromiseLike<T>): Promise<T> {
-    let value: T;
     try {
-      value = await result;
-    } catch (error) {
-      this.#endUse(use, error);
-      throw error;
+      if (!use.close(cause) && !this.#lost) {
+        // Whoever has the buffer now could go on reading: zeros at once, in place.
+        this.#lost = true;
+        this.#lifetime.end('lost to a transferred buffer');
+        this.#memory[Symbol.dispose]();
+      }
+      if (this.#lost) throw transferred('Secret', cause);
+    } finally {
+      if (this.disposed && this.#uses === 0 && !this.#lost) this.#memory[Symbol.dispose]();
     }
-    this.#endUse(use);
-    return value;
   }
 }
 
 /** A use() that runs: the mapping, which it shares with others, and a buffer of its own. */
 class Use {
   readonly #loan: Loan;
-  readonly #view: View;
+  readonly #lent: LentBytes;
 
   constructor(memory: Memory) {
     const loan = memory.lend();
     try {
-      this.#view = new View(loan.mapping);
+      this.#lent = new LentBytes(loan.mapping);
     } catch (error) {
       loan[Symbol.dispose]();
       throw error;
@@ -289,13 +289,17 @@ class Use {
   }
 
   get bytes(): Uint8Array<ArrayBuffer> {
-    return this.#view.bytes;
+    return this.#lent.bytes;
   }
 
-  /** Detaches the buffer. False if it had been transferred away. */
-  close(): boolean {
-    const ours = this.#view.close();
-    this.#loan[Symbol.dispose]();
+  /**
+   * Detaches the buffer. False if it had been transferred away.
+   *
+   * @throws RevokedError if the memory was destroyed meanwhile.
+   */
+  close(cause?: unknown): boolean {
+    const ours = this.#lent.close();
+    this.#loan.giveBack(cause);
     return ours;
   }
 }
@@ -303,10 +307,4 @@ class Use {
 function policyOf(options: SecretOptions): Policy {
   checkOptions(options, 'options');
   return checkPolicy(options.policy ?? 'require');
-}
-
-function isPromiseLike(value: unknown): value is PromiseLike<unknown> {
-  return (
-    typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function'
-  );
 }

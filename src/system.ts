@@ -1,8 +1,19 @@
 // SPDX-License-Identifier: MIT
-import { closeSync, fstatSync, ftruncateSync, openSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fstatSync,
+  ftruncateSync,
+  lstatSync,
+  openSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
 import { open } from 'node:fs/promises';
 import { fromSystem } from './errors.js';
-import { native, type NativeMapping } from './native.js';
+import { native, type NativeMapping, type NativePolledDescriptor } from './native.js';
+import { warnOfDisplacedHandlers } from './signal-handlers.js';
 
 /** `call`, but a failure is an ExclusiveMemoryError with the stack of the caller. */
 function raising<A extends unknown[], R>(call: (...args: A) => R): (...args: A) => R {
@@ -34,11 +45,24 @@ function rejecting<A extends unknown[], R>(
   };
 }
 
+/** `call` with a socket's address, which the message of a failure should name. */
+function naming<R>(call: (fd: number, address: Uint8Array) => R) {
+  return function named(fd: number, address: Uint8Array): R {
+    try {
+      return call(fd, address);
+    } catch (failure) {
+      const path = new TextDecoder().decode(address).replace('\0', '@');
+      throw failure instanceof Error ? Object.assign(failure, { path }) : failure;
+    }
+  };
+}
+
 /** The system calls: what Node.js has comes from it, the rest from the addon. */
 export const system = {
   open: raising((path: string) => openSync(path, 'r+')),
   openFile: rejecting((path: string | URL) => open(path, 'r')),
   close: raising(closeSync),
+  duplicate: raising(native.duplicate),
   fstat: raising((fd: number) => fstatSync(fd)),
   ftruncate: raising(ftruncateSync),
   write: raising((fd: number, text: string) => writeSync(fd, text)),
@@ -50,7 +74,23 @@ export const system = {
   waitIdle: rejecting(native.waitIdle),
   destroy: raising(native.destroy),
 
-  map: raising((fd: number, byteLength: number) => new native.Mapping(fd, byteLength)),
+  viewSetSize: raising(native.viewSetSize),
+  viewMapFd: raising(native.viewMapFd),
+  viewMapMemory: raising(native.viewMapMemory),
+  viewUnmap: raising(native.viewUnmap),
+  viewProtect: raising(native.viewProtect),
+  viewGetHandle: raising(native.viewGetHandle),
+  viewGetRanges: raising(native.viewGetRanges),
+  viewSync: rejecting(native.viewSync),
+
+  map: raising((fd: number, byteLength: number) => {
+    warnOfDisplacedHandlers();
+    return new native.Mapping(fd, byteLength);
+  }),
+  mapWindow: raising((fd: number, byteLength: number, offset: number, writable: boolean) => {
+    warnOfDisplacedHandlers();
+    return new native.Mapping(fd, byteLength, offset, writable);
+  }),
   unmap: raising((mapping: NativeMapping) => {
     mapping.unmap();
   }),
@@ -58,6 +98,8 @@ export const system = {
   wipe: raising(native.wipe),
   equal: raising(native.equal),
   copy: raising(native.copy),
+  copyOut: raising(native.copyOut),
+  copyIn: raising(native.copyIn),
   read: rejecting(native.read),
 
   memfdSecret: raising(native.memfdSecret),
@@ -65,7 +107,37 @@ export const system = {
 
   socketPair: raising(native.socketPair),
   send: raising(native.send),
+  trySend: raising(native.trySend),
   receive: raising(native.receive),
+  tryReceive: raising(native.tryReceive),
+
+  openDirectory: raising((path: string) => openSync(path, constants.O_RDONLY | constants.O_DIRECTORY)),
+  lstat: raising((path: string) => lstatSync(path, { bigint: true, throwIfNoEntry: false })),
+  unlink: raising((path: string) => {
+    unlinkSync(path);
+  }),
+  fchmod: raising((fd: number, mode: number) => {
+    fchmodSync(fd, mode);
+  }),
+  unixSocket: raising(native.unixSocket),
+  unixBind: raising(naming(native.unixBind)),
+  unixListen: raising(native.unixListen),
+  unixConnect: raising(naming(native.unixConnect)),
+  tryAccept: raising(native.tryAccept),
+  endSending: raising(native.endSending),
+  peerEnded: raising(native.peerEnded),
+  socketKind: raising(native.socketKind),
+  peerCredentials: raising(native.peerCredentials),
+  peerPidfd: raising(native.peerPidfd),
+  setCloseOnExec: raising(native.setCloseOnExec),
+  tryLock: raising(native.tryLock),
+
+  watch: raising((polled: NativePolledDescriptor, readable: boolean, writable: boolean) => {
+    polled.watch(readable, writable);
+  }),
+  closePolled: raising((polled: NativePolledDescriptor) => {
+    polled.close();
+  }),
 
   muteTerminal: raising(native.muteTerminal),
   restoreTerminal: raising(native.restoreTerminal),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 import { type ExclusiveMemoryError, misuse } from './errors.js';
+import { pageSize } from './page.js';
 
 /** The one shape of a message about an argument. */
 export function unexpected(
@@ -34,6 +35,26 @@ export function checkInteger(value: unknown, name: string, min: number, max: num
     return value;
   }
   throw unexpected(`an integer from ${min} to ${max}`, name, value);
+}
+
+/** A count of bytes, or an offset: a bigint, too, up to `Number.MAX_SAFE_INTEGER` (8 PiB). */
+export type Bytes = number | bigint;
+
+export function checkBytes(value: unknown, name: string, min: number, max: number): number {
+  if (typeof value === 'bigint' && value >= BigInt(min) && value <= BigInt(max)) return Number(value);
+  return checkInteger(value, name, min, max);
+}
+
+/** The same in whole pages; `min` and `max` are, too. */
+export function checkPages(value: unknown, name: string, min: number, max: number): number {
+  const bytes = checkBytes(value, name, min, max);
+  if (bytes % pageSize === 0) return bytes;
+  throw unexpected(`a multiple of the page size, ${pageSize},`, name, value);
+}
+
+export function checkBuffer(value: unknown, name: string): Uint8Array {
+  if (value instanceof Uint8Array) return value;
+  throw unexpected('a Uint8Array', name, value);
 }
 
 /** Bytes; the kernel decides how many are too many. */

@@ -4,7 +4,7 @@ import { type ExclusiveMemoryError, misuse } from './errors.js';
 import type { NativeMapping } from './native.js';
 
 /** Bytes of a mapping, lent to JavaScript until close(). */
-export class View {
+export class LentBytes {
   readonly #mapping: NativeMapping;
   readonly #buffer: ArrayBuffer;
   readonly bytes: Uint8Array<ArrayBuffer>;
