@@ -12,7 +12,7 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { expect } from 'chai';
-import { capabilities, RestrictedMemfd, Secret } from 'exclusive-memory';
+import { capabilities, MemoryView, RestrictedMemfd, Secret } from 'exclusive-memory';
 import { expectErrno, expectMisuse, rejection, thrown } from '../support/failures.js';
 
 /** What the kernel itself says; 6.1 has it disabled unless told otherwise. */
@@ -32,11 +32,13 @@ describe('without the module', () => {
     expect(apiVersion).to.equal(undefined);
     expect(limits.machineBytes).to.equal(undefined);
     expect(backends.module.available).to.equal(false);
-    expect(backends.module.problem).to.deep.equal({
+    const problem = {
       code: 'ENOENT',
       reason: 'the kernel module is not loaded',
       remedy: 'modprobe exclusive_memory',
-    });
+    };
+    expect(backends.module.problem).to.deep.equal(problem);
+    expect(capabilities().memoryViews).to.deep.equal({ available: false, problem });
   });
 
   it('"require", the default, is refused', async () => {
@@ -52,6 +54,12 @@ describe('without the module', () => {
     const error = thrown(() => RestrictedMemfd.create({ size: 1 }));
     expectErrno(error, 'ENOENT', 'open');
     expect(error.message).to.contain('modprobe exclusive_memory');
+  });
+
+  it('a memory view cannot be had', () => {
+    const error = thrown(() => MemoryView.create({ size: 4096 }));
+    expectErrno(error, 'ENOENT', 'open');
+    expect(error.message).to.contain('/dev/memory-view').and.contain('modprobe exclusive_memory');
   });
 
   if (enabled) {

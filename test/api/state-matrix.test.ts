@@ -2,7 +2,8 @@
 // Every method of RestrictedMemfd in every state: a value, or the exact error.
 import { closeSync } from 'node:fs';
 import { expect } from 'chai';
-import { ExclusiveMemoryError, RestrictedMemfd, sendDescriptors } from 'exclusive-memory';
+import { RestrictedMemfd, sendDescriptors } from 'exclusive-memory';
+import { outcome } from '../support/failures.js';
 import { Peer } from '../support/peer.js';
 
 const size = 5000;
@@ -57,15 +58,6 @@ const expected: Record<keyof typeof methods, readonly unknown[]> = {
   release: ['released', 'released', 'released', 'released', 'released', gone],
   close: ['closed', 'closed', 'closed', 'closed', 'closed', 'closed'],
 };
-
-async function outcome(action: () => unknown): Promise<unknown> {
-  try {
-    return await action();
-  } catch (error) {
-    if (!(error instanceof ExclusiveMemoryError)) throw error;
-    return [error.code, error.syscall].join(' ').trim();
-  }
-}
 
 describe('RestrictedMemfd, method by state', () => {
   let peer: Peer;

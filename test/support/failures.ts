@@ -36,8 +36,23 @@ export function expectMisuse(error: ExclusiveMemoryError, code: MisuseCode, mess
   if (message) expect(error.message).to.match(message);
 }
 
+/** An argument that is refused before any system call. */
+export function expectRefused(action: () => unknown, message?: RegExp): void {
+  expectMisuse(thrown(action), 'ERR_EXMEM_ARGUMENT', message);
+}
+
 export type ErrnoName = keyof typeof constants.errno;
 
 export function expectErrno(error: ExclusiveMemoryError, code: ErrnoName, syscall: string): void {
   expect(error).to.include({ code, errno: -constants.errno[code], syscall });
+}
+
+/** What `action` gives, or the code and the system call of its error: "EBUSY mmap". */
+export async function outcome(action: () => unknown): Promise<unknown> {
+  try {
+    return await action();
+  } catch (error) {
+    const { code, syscall } = check(error);
+    return [code, syscall].join(' ').trim();
+  }
 }

@@ -38,6 +38,10 @@ const commands = {
     the(mapping).unmap();
     return 'unmapped';
   },
+  check() {
+    the(mapping).check();
+    return 'present';
+  },
   read: () => Buffer.from(the(mapping).bytes).toString('hex'),
   fill() {
     the(mapping).bytes.fill(0x5a);

@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 
-/** Descriptors of exclusive memory of either backend, and of sockets. */
+/** Descriptors of exclusive memory of either backend, and of memory views. */
 export function openMemory(): string[] {
   return readdirSync('/proc/self/fd')
     .map((fd) => {
@@ -13,18 +13,18 @@ export function openMemory(): string[] {
         return ''; // the one that lists this directory
       }
     })
-    .filter((target) => /\/(restricted_memfd:|secretmem|dev\/exclusive_memory)/.test(target));
+    .filter((target) => /\/(restricted_memfd:|secretmem|dev\/exclusive_memory|memory-view)/.test(target));
 }
 
 export function openFiles(): number {
   return readdirSync('/proc/self/fd').length;
 }
 
-/** Lines of /proc/self/maps that are mappings of exclusive memory. */
+/** Lines of /proc/self/maps that are mappings of exclusive memory or of views. */
 export function mappedMemory(): string[] {
   return readFileSync('/proc/self/maps', 'utf8')
     .split('\n')
-    .filter((line) => /\/(restricted_memfd:|secretmem|dev\/exclusive_memory)/.test(line));
+    .filter((line) => /\/(restricted_memfd:|secretmem|dev\/exclusive_memory|memory-view)/.test(line));
 }
 
 /** Lets the finalizers of detached buffers run, which give their address ranges back. */
