@@ -12,7 +12,7 @@ import { Stages, mocha } from './test/stages.mjs';
 const WITH_SECRETMEM = ['--append', 'secretmem.enable=1'];
 
 /** Seconds after which a test that hangs is given up. */
-const TIMEOUT = '3600';
+const TIMEOUT = '7200';
 
 /**
  * QEMU's emulated SVM now and then stops for good, with ordinary memory too: no test fails then, no report comes, the
@@ -48,13 +48,22 @@ await runMain(async () => {
   await stages.run(
     `kernel tests in a small machine on kernel ${kernel}`,
     [
-      ...['node', 'test/vm/run.mjs', '--kernel', kernel, '--memory', '768', '--timeout', '300', '--'],
-      ...['sh', 'test/kernel/run.sh', 'alias_test', 'kvm_test'],
+      ...['node', 'test/vm/run.mjs', '--kernel', kernel, '--memory', '768', '--timeout', '600', '--'],
+      ...['sh', 'test/kernel/run.sh', 'alias_test', 'kvm_test', 'view_kvm_test'],
     ],
     {},
     EMULATOR_HUNG,
   );
+  if (kernel === 'debug') {
+    // Not for all of them: it takes a view of process memory for corruption.
+    await stages.run('kernel tests under page_table_check', [
+      ...['node', 'test/vm/run.mjs', '--kernel', kernel, '--timeout', TIMEOUT, '--append', 'page_table_check=on', '--'],
+      ...['sh', 'test/kernel/run.sh', 'map_test', 'fork_test', 'destroy_test', 'view_watched_test'],
+      ...['view_access_test', 'view_file_test', 'view_truncate_test', 'view_exclusive_test'],
+    ]);
+  }
   if (everything) {
+    await stages.run('peers', ['npm', 'run', '--silent', 'test:peers']);
     await stages.run(
       'API tests on memfd_secret',
       vm('--no-module', '--', ...mocha(...['api-fallback/*', 'api/secret*', 'api/leak*'].map(compiledTest))),
