@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * /dev/exclusive_memory, restricted memfds, and the ioctls of both.
+ * /dev/exclusive_memory, /dev/exclusive_guest, restricted memfds, and the ioctls
+ * of all.
  *
  * Every object has an inode on the pseudo file system. A restricted
  * memfd is a file of that inode. An open device file has the device's inode,
@@ -63,7 +64,7 @@ static int exmem_device_release(struct inode *inode, struct file *file)
 	return 0;
 }
 
-static int exmem_device_open(struct inode *inode, struct file *file)
+static int device_open(struct file *file, u32 flags)
 {
 	struct exmem_object *obj;
 	struct inode *obj_inode;
@@ -71,7 +72,7 @@ static int exmem_device_open(struct inode *inode, struct file *file)
 	obj_inode = exmem_inode_new();
 	if (IS_ERR(obj_inode))
 		return PTR_ERR(obj_inode);
-	obj = exmem_object_create(obj_inode, 0);
+	obj = exmem_object_create(obj_inode, flags);
 	if (IS_ERR(obj)) {
 		exmem_inode_put(obj_inode);
 		return PTR_ERR(obj);
@@ -79,6 +80,16 @@ static int exmem_device_open(struct inode *inode, struct file *file)
 	file->private_data = obj;
 	file->f_mapping = obj_inode->i_mapping;
 	return 0;
+}
+
+static int exmem_device_open(struct inode *inode, struct file *file)
+{
+	return device_open(file, 0);
+}
+
+static int exmem_guest_device_open(struct inode *inode, struct file *file)
+{
+	return device_open(file, EXMEM_CREATE_GUEST | EXMEM_CREATE_HOST_ACCESS);
 }
 
 static loff_t exmem_llseek(struct file *file, loff_t offset, int whence)
@@ -128,8 +139,15 @@ static void object_info(struct exmem_object *obj, struct exmem_info *info)
 		info->state |= EXMEM_STATE_DESTROYED;
 	if (obj->pages) {
 		info->resident = (u64)obj->nr_pages << PAGE_SHIFT;
-		if (exmem_direct_map_lost(obj->pages, obj->nr_pages))
+		if (obj->guest ? exmem_guest_direct_map_lost(obj) :
+				 exmem_direct_map_lost(obj->pages, obj->nr_pages))
 			info->state |= EXMEM_STATE_DIRECT_MAP_REMOVED;
+	}
+	if (obj->guest) {
+		info->shared = (u64)obj->guest->nr_shared << PAGE_SHIFT;
+		info->state |= obj->guest->sealed;
+		if (obj->guest->vm)
+			info->state |= EXMEM_STATE_BOUND;
 	}
 }
 
@@ -215,8 +233,6 @@ static long ioctl_create(unsigned int cmd, const void __user *arg)
 		return -EINVAL;
 	if (strnlen(create.name, sizeof(create.name)) == sizeof(create.name))
 		return -EINVAL;
-	if (create.flags & EXMEM_CREATE_GUEST)
-		return -EOPNOTSUPP;
 	return create_memfd(&create);
 }
 
@@ -281,9 +297,6 @@ static long object_ioctl(struct file *file, unsigned int cmd, void __user *arg)
 		return ioctl_set_size(obj, arg);
 	case EXMEM_DESTROY:
 		return exmem_object_destroy(obj);
-	case EXMEM_SEAL:
-	case EXMEM_BIND_VM:
-		return -EOPNOTSUPP;
 	}
 
 	switch (EXMEM_IOC_BARE(cmd)) {
@@ -291,11 +304,8 @@ static long object_ioctl(struct file *file, unsigned int cmd, void __user *arg)
 		return ioctl_get_info(obj, cmd, arg);
 	case EXMEM_IOC_BARE(EXMEM_WAIT_IDLE):
 		return ioctl_wait_idle(obj, cmd, arg);
-	case EXMEM_IOC_BARE(EXMEM_POPULATE):
-	case EXMEM_IOC_BARE(EXMEM_SET_SHARED):
-		return -EOPNOTSUPP;
 	}
-	return -ENOTTY;
+	return exmem_guest_ioctl(obj, file->f_mode, cmd, arg);
 }
 
 static long exmem_memfd_ioctl(struct file *file, unsigned int cmd,
@@ -339,6 +349,19 @@ static const struct file_operations exmem_device_fops = {
 	.show_fdinfo = exmem_show_fdinfo,
 };
 
+static const struct file_operations exmem_guest_device_fops = {
+	.owner = THIS_MODULE,
+	.open = exmem_guest_device_open,
+	.release = exmem_device_release,
+	.llseek = exmem_llseek,
+	.poll = exmem_poll,
+	.mmap = exmem_file_mmap,
+	.get_unmapped_area = exmem_file_unmapped_area,
+	.unlocked_ioctl = exmem_device_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+	.show_fdinfo = exmem_show_fdinfo,
+};
+
 /**
  * exmem_file_object() - the object behind a file
  * @file: any file
@@ -347,7 +370,8 @@ static const struct file_operations exmem_device_fops = {
  */
 struct exmem_object *exmem_file_object(struct file *file)
 {
-	if (file->f_op == &exmem_memfd_fops || file->f_op == &exmem_device_fops)
+	if (file->f_op == &exmem_memfd_fops || file->f_op == &exmem_device_fops ||
+	    file->f_op == &exmem_guest_device_fops)
 		return object_of(file);
 	return NULL;
 }
@@ -359,12 +383,28 @@ static struct miscdevice exmem_device = {
 	.mode = 0600,
 };
 
+static struct miscdevice exmem_guest_device = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "exclusive_guest",
+	.fops = &exmem_guest_device_fops,
+	.mode = 0600,
+};
+
 int exmem_device_init(void)
 {
-	return misc_register(&exmem_device);
+	int err;
+
+	err = misc_register(&exmem_device);
+	if (err)
+		return err;
+	err = misc_register(&exmem_guest_device);
+	if (err)
+		misc_deregister(&exmem_device);
+	return err;
 }
 
 void exmem_device_exit(void)
 {
+	misc_deregister(&exmem_guest_device);
 	misc_deregister(&exmem_device);
 }

@@ -7,9 +7,15 @@
  * entry is ever split and everybody who looks finds what he knows. What is not
  * mapped by such an entry goes through the kernel's functions.
  *
+ * KVM reaches some pages of its guests by their direct-map address, and would
+ * crash on an entry that is not present. Those of guest objects lead to a
+ * decoy, a page that means nothing: a block's one entry leads to a table of our
+ * own then, with an entry for each page.
+ *
  * Nothing here frees a page. A page whose removal or restoration failed is for
  * the caller to keep.
  */
+#include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/pfn.h>
 #include <linux/pgtable.h>
@@ -96,10 +102,25 @@ int exmem_direct_map_remove_page(struct page *page, struct exmem_flush *flush)
 	return err;
 }
 
+static bool leads_to(pte_t *pte, unsigned int level, struct page *page)
+{
+	if (!(pte_val(*pte) & _PAGE_PRESENT))
+		return false;
+	return level != PG_LEVEL_4K || pte_pfn(*pte) == page_to_pfn(page);
+}
+
 int exmem_direct_map_restore_page(struct page *page)
 {
+	unsigned int level;
+	pte_t *pte;
+	int err;
+
 	/* The entry was not present: there is nothing to flush. */
-	return exmem_set_direct_map_default(page);
+	err = exmem_set_direct_map_default(page);
+	if (err)
+		return err;
+	pte = lookup_address(direct_map_address(page), &level);
+	return pte && leads_to(pte, level, page) ? 0 : -EIO;
 }
 
 static int restore_pages(struct page *page, unsigned long nr)
@@ -268,6 +289,204 @@ int exmem_direct_map_restore_block(struct page *page,
 	return done ? 0 : restore_pages(page, EXMEM_BLOCK_PAGES);
 }
 
+/*
+ * Tables that are in no entry. Whoever walked the page tables without a lock may
+ * still look into them: they are used again, and not freed before the module
+ * is.
+ */
+static LIST_HEAD(spare_tables);
+static DEFINE_SPINLOCK(spare_tables_lock);
+
+static pte_t *table_get(void)
+{
+	struct page *page;
+
+	spin_lock(&spare_tables_lock);
+	page = list_first_entry_or_null(&spare_tables, struct page, lru);
+	if (page)
+		list_del(&page->lru);
+	spin_unlock(&spare_tables_lock);
+	if (!page)
+		page = alloc_page(GFP_KERNEL);
+	return page ? page_address(page) : NULL;
+}
+
+static void table_put(pte_t *table)
+{
+	struct page *page = virt_to_page(table);
+
+	spin_lock(&spare_tables_lock);
+	list_add(&page->lru, &spare_tables);
+	spin_unlock(&spare_tables_lock);
+}
+
+/* The entry of its own that a page has, leads to @target, or is not present. */
+static int set_entry(struct page *page, struct page *target)
+{
+	/* Without P, the bit of G means PROT_NONE, which counts as present. */
+	pgprot_t prot = target ? PAGE_KERNEL :
+		__pgprot(pgprot_val(PAGE_KERNEL) & ~(_PAGE_PRESENT | _PAGE_GLOBAL));
+	unsigned int level;
+	int err = -EBUSY;
+	pte_t *pte;
+
+	exmem_kernel_page_tables_lock();
+	pte = lookup_address(direct_map_address(page), &level);
+	if (pte && level == PG_LEVEL_4K) {
+		set_pte(pte, pfn_pte(page_to_pfn(target ?: page), prot));
+		err = 0;
+	} else if (pte && !target && !(pte_val(*pte) & _PAGE_PRESENT)) {
+		err = 0;
+	}
+	exmem_kernel_page_tables_unlock();
+	return err;
+}
+
+/**
+ * exmem_direct_map_decoy_page() - let a page's address lead to a decoy
+ * @page: a page that is out of the direct map, or has a decoy, or is shown
+ * @decoy: a page of the caller's
+ * @flush: what exmem_direct_map_flush() has to flush
+ *
+ * Return: 0, or -EBUSY if @page has no entry of its own; nothing has changed.
+ */
+int exmem_direct_map_decoy_page(struct page *page, struct page *decoy,
+				struct exmem_flush *flush)
+{
+	int err = set_entry(page, decoy);
+
+	if (!err)
+		flush_add(flush, page, 1);
+	return err;
+}
+
+/**
+ * exmem_direct_map_show_page() - let a page's address lead to the page again
+ * @page: a page with a decoy
+ * @flush: what exmem_direct_map_flush() has to flush
+ *
+ * Return: 0, or -EBUSY if @page has no entry of its own; nothing has changed.
+ */
+int exmem_direct_map_show_page(struct page *page, struct exmem_flush *flush)
+{
+	return exmem_direct_map_decoy_page(page, page, flush);
+}
+
+/**
+ * exmem_direct_map_undecoy_page() - a page is out of the direct map, no more
+ * @page: a page with a decoy, or shown
+ * @flush: what exmem_direct_map_flush() has to flush, before the page goes back
+ *
+ * Return: 0, or -EBUSY: then the page must not be freed.
+ */
+int exmem_direct_map_undecoy_page(struct page *page, struct exmem_flush *flush)
+{
+	int err = set_entry(page, NULL);
+
+	if (!err)
+		flush_add(flush, page, 1);
+	return err;
+}
+
+static bool replace_pmd(struct exmem_direct_map_entry *entry, pmd_t old, pmd_t new)
+{
+	bool replaced;
+
+	exmem_kernel_page_tables_lock();
+	replaced = cmpxchg(&entry->pmd->pmd, old.pmd, new.pmd) == old.pmd;
+	exmem_kernel_page_tables_unlock();
+	return replaced;
+}
+
+static pmd_t table_pmd(pte_t *table)
+{
+	return __pmd(__pa(table) | _KERNPG_TABLE);
+}
+
+static int decoy_pages(struct page *page, struct page *decoy)
+{
+	unsigned long i;
+	int err;
+
+	for (i = 0; i < EXMEM_BLOCK_PAGES; i++) {
+		err = set_entry(page + i, decoy);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/**
+ * exmem_direct_map_decoy_block() - let 2 MiB of addresses lead to a decoy
+ * @page: the first page of a block that is out of the direct map
+ * @entry: what exmem_direct_map_remove_block() left
+ * @decoy: a page of the caller's
+ *
+ * Each page of the block has an entry of its own from now on. There is nothing
+ * to flush: none was present.
+ *
+ * Return: 0, or an error; then exmem_direct_map_undecoy_block() must succeed
+ * before the block is used otherwise.
+ */
+int exmem_direct_map_decoy_block(struct page *page,
+				 struct exmem_direct_map_entry *entry,
+				 struct page *decoy)
+{
+	pte_t *table;
+	int i;
+
+	if (!entry->pmd)
+		return decoy_pages(page, decoy);
+
+	table = table_get();
+	if (!table)
+		return -ENOMEM;
+	for (i = 0; i < EXMEM_BLOCK_PAGES; i++)
+		table[i] = pfn_pte(page_to_pfn(decoy), PAGE_KERNEL);
+	if (!replace_pmd(entry, entry->removed, table_pmd(table))) {
+		/* Somebody split it (a memory error does). */
+		table_put(table);
+		return decoy_pages(page, decoy);
+	}
+	entry->table = table;
+	return 0;
+}
+
+/**
+ * exmem_direct_map_undecoy_block() - a block is out of the direct map, no more
+ * @page: the first page
+ * @entry: as exmem_direct_map_decoy_block() left it
+ * @flush: what exmem_direct_map_flush() has to flush, before the block goes back
+ *
+ * Return: 0, or -EBUSY: then the block must not be freed.
+ */
+int exmem_direct_map_undecoy_block(struct page *page,
+				   struct exmem_direct_map_entry *entry,
+				   struct exmem_flush *flush)
+{
+	pte_t *table = entry->table;
+	int err = 0;
+
+	if (table && replace_pmd(entry, table_pmd(table), entry->removed)) {
+		table_put(table);
+		entry->table = NULL;
+	} else {
+		/* A table that somebody changed the entry of stays where it is. */
+		err = decoy_pages(page, NULL);
+	}
+	flush_add(flush, page, EXMEM_BLOCK_PAGES);
+	return err;
+}
+
+/* Free the tables; nobody walks through them any more. */
+void exmem_direct_map_exit(void)
+{
+	struct page *page, *next;
+
+	list_for_each_entry_safe(page, next, &spare_tables, lru)
+		__free_page(page);
+}
+
 /**
  * exmem_direct_map_lost() - is no page in the direct map
  * @pages: pages
@@ -288,7 +507,7 @@ bool exmem_direct_map_lost(struct page **pages, unsigned long nr)
 			continue;
 		cond_resched();
 		pte = lookup_address(addr, &level);
-		if (pte && (pte_val(*pte) & _PAGE_PRESENT))
+		if (pte && leads_to(pte, level, pages[i]))
 			return false;
 		covered = pte && level == PG_LEVEL_2M ? addr & PMD_MASK : 0;
 	}

@@ -17,6 +17,10 @@
  * and is never held when one of the above is taken. Memory is allocated under
  * all but the innermost three; none of these locks is taken by reclaim.
  *
+ * Two things are waited for with locks held. With notifier_lock, that page
+ * references go: they do without it. With exmem_view.lock, that an mmap(2) whose
+ * part in view_slot.c is done gets on: it takes none of these any more.
+ *
  * A source of a view is looked up in the page table of another address space,
  * under that one's mmap_lock: with none of these locks held, or, with the
  * viewer's mmap_lock held, only if it can be had at once. Whoever changes such a
@@ -49,11 +53,13 @@
  * @pmd: the entry, or NULL if the block was mapped by 4 KiB entries
  * @mapped: what @pmd held, and will hold again
  * @removed: what @pmd holds while the block is out
+ * @table: to which @pmd leads while the block has a decoy, or NULL
  */
 struct exmem_direct_map_entry {
 	pmd_t *pmd;
 	pmd_t mapped;
 	pmd_t removed;
+	pte_t *table;
 };
 
 /**
@@ -73,7 +79,18 @@ int exmem_direct_map_restore_block(struct page *page,
 				   const struct exmem_direct_map_entry *entry);
 int exmem_direct_map_remove_page(struct page *page, struct exmem_flush *flush);
 int exmem_direct_map_restore_page(struct page *page);
+int exmem_direct_map_decoy_block(struct page *page,
+				 struct exmem_direct_map_entry *entry,
+				 struct page *decoy);
+int exmem_direct_map_undecoy_block(struct page *page,
+				   struct exmem_direct_map_entry *entry,
+				   struct exmem_flush *flush);
+int exmem_direct_map_decoy_page(struct page *page, struct page *decoy,
+				struct exmem_flush *flush);
+int exmem_direct_map_show_page(struct page *page, struct exmem_flush *flush);
+int exmem_direct_map_undecoy_page(struct page *page, struct exmem_flush *flush);
 void exmem_direct_map_flush(struct exmem_flush *flush);
+void exmem_direct_map_exit(void);
 bool exmem_direct_map_has_alias(struct page *page, unsigned long nr);
 bool exmem_direct_map_lost(struct page **pages, unsigned long nr);
 
@@ -81,6 +98,8 @@ bool exmem_direct_map_lost(struct page **pages, unsigned long nr);
 int exmem_window_init(void);
 void exmem_window_exit(void);
 void exmem_window_clear(struct page *page);
+void exmem_window_write(struct page *page, unsigned int offset, const void *from,
+			unsigned int len);
 
 /* page_pool.c: where pages come from and go to. */
 extern const struct kernel_param_ops exmem_keep_blocks_ops;
@@ -89,8 +108,12 @@ extern unsigned int exmem_keep_blocks;
 
 unsigned long exmem_pool_limit_pages(void);
 int exmem_pool_alloc(struct page **pages, unsigned long nr, bool huge);
+int exmem_pool_alloc_guest(struct page **pages, unsigned long nr, bool huge,
+			   struct page *decoy);
 void exmem_pool_wipe(struct page **pages, unsigned long nr);
 void exmem_pool_free(struct page **pages, unsigned long nr);
+bool exmem_pool_free_guest(struct page **pages, unsigned long nr,
+			   struct page *decoy);
 int exmem_pool_freeze(bool freeze);
 void exmem_pool_close(void);
 void exmem_pool_exit(void);
@@ -111,8 +134,10 @@ void exmem_pool_exit(void);
  * @nr_pages: how many, from @size
  * @references: outstanding page references of in-kernel users
  * @mapped: a mapping exists, or is being made or undone
- * @destroyed: no access is possible any more
+ * @destroyed: no access begins any more
+ * @revoked: and nobody but who has a reference can reach the pages
  * @vma: the area of the mapping, if @mapped
+ * @guest: what an object with EXMEM_CREATE_GUEST has besides, NULL for others
  * @idle: woken when there is neither a mapping nor a reference, and on destroy
  */
 struct exmem_object {
@@ -131,7 +156,9 @@ struct exmem_object {
 	unsigned int references;
 	bool mapped;
 	bool destroyed;
+	bool revoked;
 	struct vm_area_struct *vma;
+	struct exmem_guest *guest;
 
 	wait_queue_head_t idle;
 };
@@ -140,6 +167,12 @@ struct exmem_object *exmem_object_create(struct inode *inode, u32 flags);
 void exmem_object_free(struct exmem_object *obj);
 int exmem_object_set_size(struct exmem_object *obj, u64 size);
 int exmem_object_populate(struct exmem_object *obj);
+void exmem_object_invalidate_start(struct exmem_object *obj, pgoff_t start,
+				   pgoff_t end);
+void exmem_object_invalidate_end(struct exmem_object *obj, pgoff_t start,
+				 pgoff_t end);
+int exmem_object_bind_guest(struct exmem_object *obj, struct mm_struct *mm);
+void exmem_object_revoke_guest(struct exmem_object *obj);
 int exmem_object_destroy(struct exmem_object *obj);
 void exmem_object_destroy_all(void);
 bool exmem_object_idle(struct exmem_object *obj);
@@ -154,6 +187,52 @@ static inline bool exmem_object_adopts(struct exmem_object *obj)
 {
 	return !S_ISREG(obj->inode->i_mode) && !READ_ONCE(obj->size);
 }
+
+/* guest.c: what guest objects have besides, and the life of their pages. */
+
+/**
+ * struct exmem_guest - what a guest object has besides; under the object's lock
+ * @pages: the object's, and what is needed to give them up; NULL as they are
+ * @shares: for each page of @pages 0, or EXMEM_GUEST_SHARED or _CLOSING and the
+ *	number of page references; NULL as long as nothing was shared
+ * @nr_shared: pages that are shared
+ * @sealed: EXMEM_STATE_CONTENT_SEALED and EXMEM_STATE_LAYOUT_SEALED
+ * @vm: the KVM VM that it is bound to, or NULL; set once
+ * @mm: the address space that may map it then
+ */
+struct exmem_guest {
+	struct exmem_guest_pages *pages;
+	u32 *shares;
+	unsigned long nr_shared;
+	u32 sealed;
+	struct file *vm;
+	struct mm_struct *mm;
+};
+
+#define EXMEM_GUEST_SHARED	BIT(31)	/* the host may refer to the page */
+#define EXMEM_GUEST_CLOSING	BIT(30)	/* it may no more, once those are gone */
+
+struct exmem_guest *exmem_guest_create(void);
+void exmem_guest_free(struct exmem_guest *guest);
+int exmem_guest_alloc_pages(struct exmem_object *obj, struct page **pages);
+void exmem_guest_free_pages(struct exmem_object *obj);
+bool exmem_guest_may_map(struct exmem_object *obj, struct mm_struct *mm);
+bool exmem_guest_direct_map_lost(struct exmem_object *obj);
+int exmem_guest_wait_unpinned(struct exmem_object *obj, pgoff_t first,
+			      pgoff_t end);
+struct page *exmem_guest_decoy(struct exmem_object *obj);
+int exmem_guest_init(void);
+void exmem_guest_exit(void);
+
+/* guest_share.c: which pages the host may see. */
+int exmem_guest_set_shared(struct exmem_object *obj,
+			   const struct exmem_share *arg);
+int exmem_guest_get_shared(struct exmem_object *obj, pgoff_t index);
+void exmem_guest_put_shared(struct exmem_object *obj, struct page *page);
+
+/* guest_ioctl.c: what a monitor asks for. */
+long exmem_guest_ioctl(struct exmem_object *obj, fmode_t mode, unsigned int cmd,
+		       const void __user *arg);
 
 /* mapping.c: whole, one, no split, no mremap. */
 int exmem_mmap(struct exmem_object *obj, struct vm_area_struct *vma);

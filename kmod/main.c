@@ -42,11 +42,16 @@ static int __init exmem_init(void)
 	err = exmem_view_init();
 	if (err)
 		goto exit_power;
-	err = exmem_device_init();
+	err = exmem_guest_init();
 	if (err)
 		goto exit_view;
+	err = exmem_device_init();
+	if (err)
+		goto exit_guest;
 	return 0;
 
+exit_guest:
+	exmem_guest_exit();
 exit_view:
 	exmem_view_exit();
 exit_power:
@@ -61,10 +66,12 @@ exit_window:
 static void __exit exmem_exit(void)
 {
 	exmem_device_exit();
+	exmem_guest_exit();
 	exmem_view_exit();
 	exmem_power_exit();
 	exmem_statistics_exit();
 	exmem_pool_exit();
+	exmem_direct_map_exit();
 	exmem_window_exit();
 }
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The one mapping of an object: whole, shared, not split, not moved, not
- * inherited.
+ * inherited. That of a guest object without EXMEM_CREATE_HOST_ACCESS, and any
+ * other that is made PROT_NONE of a guest object, is for KVM only.
  *
- * The entries are special, and the pages have no reference count:
- * get_user_pages(), KVM, VFIO and hmm refuse the area.
+ * The entries are special, and the pages have no reference count, but for those
+ * of a guest object: get_user_pages(), KVM, VFIO and hmm refuse the area.
  *
  * vm_private_data of the one live area is the object. An area that the kernel
  * copied from it (fork where MADV_DOFORK is allowed, a refused mremap) has NULL
@@ -35,14 +36,23 @@ static void unaccount_locked(struct exmem_object *obj, struct mm_struct *mm)
 	spin_unlock(&mm->page_table_lock);
 }
 
+static bool is_hidden(struct exmem_object *obj, struct vm_area_struct *vma)
+{
+	return obj->guest && !(vma->vm_flags & VM_ACCESS_FLAGS);
+}
+
 static vm_fault_t insert_page(struct exmem_object *obj,
 			      struct vm_area_struct *vma, unsigned long index)
 {
+	unsigned long addr = vma->vm_start + index * PAGE_SIZE;
 	struct page *page = obj->pages[index];
 
 	if (PageHWPoison(page))
 		return VM_FAULT_HWPOISON;
-	return exmem_insert_page(vma, vma->vm_start + index * PAGE_SIZE, page);
+	if (is_hidden(obj, vma))
+		return exmem_insert_hidden_pfn(vma, addr, page_to_pfn(page),
+					       vma->vm_flags & VM_MAYWRITE);
+	return exmem_insert_page(vma, addr, page);
 }
 
 /*
@@ -110,6 +120,21 @@ static const struct vm_operations_struct exmem_vm_ops = {
 	.fault = exmem_vm_fault,
 };
 
+/* A protection key alone would already take the entries' write bit. */
+static int exmem_guest_vm_mprotect(struct vm_area_struct *vma, unsigned long start,
+				   unsigned long end, unsigned long flags)
+{
+	return flags == vma->vm_flags ? 0 : -EACCES;
+}
+
+static const struct vm_operations_struct exmem_guest_vm_ops = {
+	.open = exmem_vm_open,
+	.close = exmem_vm_close,
+	.may_split = exmem_vm_may_split,
+	.mremap = exmem_vm_mremap,
+	.mprotect = exmem_guest_vm_mprotect,
+};
+
 /* What can be said of a mapping before it is made. */
 static int check_mapping(struct exmem_object *obj, unsigned long len,
 			 unsigned long pgoff, bool shared)
@@ -122,6 +147,8 @@ static int check_mapping(struct exmem_object *obj, unsigned long len,
 		return -EINVAL;
 	if (!exmem_object_adopts(obj) && len != PAGE_ALIGN(size))
 		return -EINVAL;
+	if (!exmem_guest_may_map(obj, current->mm))
+		return -EACCES;
 	return 0;
 }
 
@@ -150,23 +177,43 @@ unsigned long exmem_get_unmapped_area(struct exmem_object *obj, struct file *fil
 	return exmem_default_unmapped_area(file, addr, len, pgoff, flags);
 }
 
-/*
- * Put all pages in. It does not matter if there is no memory for a page table:
- * the fault handler tries again.
- */
-static void insert_pages(struct exmem_object *obj, struct vm_area_struct *vma)
+static int insert_pages(struct exmem_object *obj, struct vm_area_struct *vma)
 {
 	unsigned long i;
+	int err = 0;
 
 	mutex_lock(&obj->lock);
-	for (i = 0; i < obj->nr_pages; i++) {
+	for (i = 0; i < obj->nr_pages && !err; i++) {
 		if (insert_page(obj, vma, i) & VM_FAULT_OOM)
-			break;
-		if (fatal_signal_pending(current))
-			break;
+			err = -ENOMEM;
+		else if (fatal_signal_pending(current))
+			err = -EINTR;
 		cond_resched();
 	}
 	mutex_unlock(&obj->lock);
+	return err;
+}
+
+/*
+ * Put all pages in. Where there is no memory for a page table, a fault tries
+ * again; but no fault ever comes for KVM's.
+ */
+static int fill_mapping(struct exmem_object *obj, struct vm_area_struct *vma)
+{
+	int err = insert_pages(obj, vma);
+
+	if (!err || !is_hidden(obj, vma))
+		return 0;
+	exmem_zap_vma(vma);
+	return err;
+}
+
+static bool may_access(struct exmem_object *obj, unsigned long vm_flags)
+{
+	if (vm_flags & VM_EXEC)
+		return false;
+	return !obj->guest || obj->flags & EXMEM_CREATE_HOST_ACCESS ||
+	       !(vm_flags & VM_ACCESS_FLAGS);
 }
 
 /**
@@ -186,7 +233,7 @@ int exmem_mmap(struct exmem_object *obj, struct vm_area_struct *vma)
 	err = check_mapping(obj, len, vma->vm_pgoff, vma->vm_flags & VM_MAYSHARE);
 	if (err)
 		return err;
-	if (vma->vm_flags & VM_EXEC)
+	if (!may_access(obj, vma->vm_flags))
 		return -EACCES;
 
 	err = exmem_object_mapping_start(obj, len, &adopted);
@@ -203,13 +250,20 @@ int exmem_mmap(struct exmem_object *obj, struct vm_area_struct *vma)
 	if (err)
 		goto unaccount;
 
-	/* Nothing can fail from here on. */
 	exmem_vm_flags_clear(vma, VM_MAYEXEC);
-	exmem_vm_flags_set(vma, EXMEM_VM_UNPINNABLE | VM_DONTCOPY | VM_DONTDUMP |
-				VM_DONTEXPAND);
+	exmem_vm_flags_set(vma, (obj->guest ? VM_PFNMAP : EXMEM_VM_UNPINNABLE) |
+				VM_DONTCOPY | VM_DONTDUMP | VM_DONTEXPAND);
+	err = fill_mapping(obj, vma);
+	if (err)
+		goto unaccount;
+
+	/* Nothing can fail from here on. */
 	vma->vm_ops = &exmem_vm_ops;
+	if (obj->guest && !(obj->flags & EXMEM_CREATE_HOST_ACCESS)) {
+		exmem_vm_flags_clear(vma, VM_MAYREAD | VM_MAYWRITE);
+		vma->vm_ops = &exmem_guest_vm_ops;
+	}
 	vma->vm_private_data = obj;
-	insert_pages(obj, vma);
 	exmem_object_mapping_end(obj, vma);
 	return 0;
 

@@ -39,6 +39,13 @@ struct exmem_object *exmem_object_create(struct inode *inode, u32 flags)
 	obj = kzalloc(sizeof(*obj), GFP_KERNEL_ACCOUNT);
 	if (!obj)
 		return ERR_PTR(-ENOMEM);
+	if (flags & EXMEM_CREATE_GUEST) {
+		obj->guest = exmem_guest_create();
+		if (!obj->guest) {
+			kfree(obj);
+			return ERR_PTR(-ENOMEM);
+		}
+	}
 	obj->inode = inode;
 	obj->flags = flags;
 	mutex_init(&obj->notifier_lock);
@@ -60,9 +67,23 @@ static void free_pages_of(struct exmem_object *obj)
 	if (!obj->pages)
 		return;
 	exmem_mapping_revoke(obj);
-	exmem_pool_free(obj->pages, obj->nr_pages);
-	kvfree(obj->pages);
+	if (obj->guest) {
+		exmem_guest_free_pages(obj);
+	} else {
+		exmem_pool_free(obj->pages, obj->nr_pages);
+		kvfree(obj->pages);
+	}
 	obj->pages = NULL;
+}
+
+/*
+ * With the object's lock held. A destroyed object may lose its last reference
+ * while destroy_locked() is still taking its pages from others.
+ */
+static void free_if_unused(struct exmem_object *obj)
+{
+	if (obj->revoked && !obj->references && !obj->mapped)
+		free_pages_of(obj);
 }
 
 /**
@@ -81,6 +102,7 @@ void exmem_object_free(struct exmem_object *obj)
 	exmem_count(EXMEM_OBJECTS, -1);
 	mutex_destroy(&obj->lock);
 	mutex_destroy(&obj->notifier_lock);
+	exmem_guest_free(obj->guest);
 	kfree(obj);
 }
 
@@ -148,8 +170,11 @@ int exmem_object_populate(struct exmem_object *obj)
 			       GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!pages)
 		return -ENOMEM;
-	err = exmem_pool_alloc(pages, obj->nr_pages,
-			       obj->flags & EXMEM_CREATE_HUGE);
+	if (obj->guest)
+		err = exmem_guest_alloc_pages(obj, pages);
+	else
+		err = exmem_pool_alloc(pages, obj->nr_pages,
+				       obj->flags & EXMEM_CREATE_HUGE);
 	if (err) {
 		kvfree(pages);
 		return err;
@@ -214,8 +239,8 @@ static void unmark_mapped(struct exmem_object *obj, bool adopted)
  * On success notifier_lock is held, until exmem_object_mapping_end() or
  * exmem_object_mapping_abort().
  *
- * Return: 0, -ENXIO if the object is destroyed, -EBUSY if it is mapped, an
- * error of exmem_object_set_size(), or what a notifier vetoed with.
+ * Return: 0, -ENXIO if the object is destroyed, -EACCES if it is bound to a VM of
+ * another address space, -EBUSY if it is mapped, an error of exmem_object_set_size(), or what a notifier vetoed with.
  */
 int exmem_object_mapping_start(struct exmem_object *obj, u64 len, bool *adopted)
 {
@@ -226,6 +251,8 @@ int exmem_object_mapping_start(struct exmem_object *obj, u64 len, bool *adopted)
 	*adopted = exmem_object_adopts(obj);
 	if (obj->destroyed)
 		err = -ENXIO;
+	else if (!exmem_guest_may_map(obj, current->mm))
+		err = -EACCES;
 	else if (obj->mapped)
 		err = -EBUSY;
 	else if (*adopted)
@@ -287,24 +314,78 @@ void exmem_object_mapping_abort(struct exmem_object *obj, bool adopted)
 	mutex_unlock(&obj->notifier_lock);
 }
 
-static void notify_invalidate_start(struct exmem_object *obj)
+/**
+ * exmem_object_invalidate_start() - references to pages shall be dropped
+ * @obj: the object, whose notifier lock the caller holds
+ * @start: first page
+ * @end: one past the last
+ */
+void exmem_object_invalidate_start(struct exmem_object *obj, pgoff_t start,
+				   pgoff_t end)
 {
 	struct restrictedmem_notifier *n;
 
 	list_for_each_entry(n, &obj->notifiers, list) {
 		if (n->ops->invalidate_start)
-			n->ops->invalidate_start(n, 0, obj->nr_pages);
+			n->ops->invalidate_start(n, start, end);
 	}
 }
 
-static void notify_invalidate_end(struct exmem_object *obj)
+/**
+ * exmem_object_invalidate_end() - what they were dropped for is done
+ * @obj: as for exmem_object_invalidate_start()
+ * @start: as there
+ * @end: as there
+ */
+void exmem_object_invalidate_end(struct exmem_object *obj, pgoff_t start,
+				 pgoff_t end)
 {
 	struct restrictedmem_notifier *n;
 
 	list_for_each_entry(n, &obj->notifiers, list) {
 		if (n->ops->invalidate_end)
-			n->ops->invalidate_end(n, 0, obj->nr_pages);
+			n->ops->invalidate_end(n, start, end);
 	}
+}
+
+/**
+ * exmem_object_bind_guest() - has only one address space pages of a guest object
+ * @obj: the object, whose notifier lock the caller holds, and which is bound
+ * @mm: the address space
+ *
+ * Return: 0, or -EBUSY if an in-kernel user shows pages in another one.
+ */
+int exmem_object_bind_guest(struct exmem_object *obj, struct mm_struct *mm)
+{
+	struct restrictedmem_notifier *n;
+	int err = 0;
+
+	list_for_each_entry(n, &obj->notifiers, list) {
+		if (n->ops->bind_guest)
+			err = n->ops->bind_guest(n, mm) ?: err;
+	}
+	return err;
+}
+
+/**
+ * exmem_object_revoke_guest() - no in-kernel user shows pages to KVM any more
+ * @obj: the object, whose notifier lock the caller holds
+ */
+void exmem_object_revoke_guest(struct exmem_object *obj)
+{
+	struct restrictedmem_notifier *n;
+
+	list_for_each_entry(n, &obj->notifiers, list) {
+		if (n->ops->revoke_guest)
+			n->ops->revoke_guest(n);
+	}
+}
+
+static void notify_destroyed(struct exmem_object *obj)
+{
+	exmem_object_invalidate_start(obj, 0, obj->nr_pages);
+	if (obj->guest)
+		exmem_object_revoke_guest(obj);
 }
 
 /**
@@ -312,7 +393,8 @@ static void notify_invalidate_end(struct exmem_object *obj)
  * @obj: the object
  *
  * References that were taken before the mapping, and outlive it, may not find
- * out what it left there: the object is destroyed.
+ * out what it left there: the object is destroyed. To pages that a guest shares
+ * there may be references at any time.
  */
 void exmem_object_mapping_gone(struct exmem_object *obj)
 {
@@ -321,13 +403,15 @@ void exmem_object_mapping_gone(struct exmem_object *obj)
 
 	mutex_lock(&obj->notifier_lock);
 	mutex_lock(&obj->lock);
-	destroy = obj->references && !obj->destroyed;
+	destroy = obj->references && !obj->destroyed && !obj->guest;
 	if (destroy)
 		WRITE_ONCE(obj->destroyed, true);
 	WRITE_ONCE(obj->mapped, false);
 	obj->vma = NULL;
-	if (obj->destroyed && !obj->references)
-		free_pages_of(obj);
+	/* Nobody but those who have references can reach the pages now. */
+	if (destroy)
+		obj->revoked = true;
+	free_if_unused(obj);
 	mutex_unlock(&obj->lock);
 	exmem_count(EXMEM_MAPPINGS, -1);
 	trace_exmem_unmap(obj);
@@ -339,8 +423,8 @@ void exmem_object_mapping_gone(struct exmem_object *obj)
 	}
 	if (destroy) {
 		trace_exmem_destroy(obj);
-		notify_invalidate_start(obj);
-		notify_invalidate_end(obj);
+		notify_destroyed(obj);
+		exmem_object_invalidate_end(obj, 0, obj->nr_pages);
 	}
 	mutex_unlock(&obj->notifier_lock);
 	wake_up_all(&obj->idle);
@@ -370,7 +454,7 @@ static void destroy_locked(struct exmem_object *obj)
 	mutex_unlock(&obj->lock);
 	trace_exmem_destroy(obj);
 
-	notify_invalidate_start(obj);
+	notify_destroyed(obj);
 	while (!revocable(obj)) {
 		mutex_unlock(&obj->notifier_lock);
 		usleep_range(50, 200);
@@ -380,13 +464,13 @@ static void destroy_locked(struct exmem_object *obj)
 	exmem_mapping_revoke(obj);
 
 	mutex_lock(&obj->lock);
-	if (!obj->references)
-		free_pages_of(obj);
-	else if (obj->pages)
+	obj->revoked = true;
+	if (obj->references && obj->pages)
 		exmem_pool_wipe(obj->pages, obj->nr_pages);
+	free_if_unused(obj);
 	mutex_unlock(&obj->lock);
 
-	notify_invalidate_end(obj);
+	exmem_object_invalidate_end(obj, 0, obj->nr_pages);
 	wake_up_all(&obj->idle);
 }
 
@@ -477,10 +561,11 @@ EXPORT_SYMBOL_GPL(restrictedmem_unbind);
  * @file: a restricted memfd or an open /dev/exclusive_memory; the caller keeps
  *	it open until restrictedmem_put_page()
  * @index: which page
- * @page: the page; it is not in the direct map
+ * @page: the page; it is not in the direct map, unless a guest object shares it
  *
  * Return: 0, -EINVAL if @file is something else or there is no such page,
- * -EBUSY while the object is mapped by user space, -ENXIO if it is destroyed,
+ * -EBUSY while the object is mapped by user space, -EPERM if a guest object does
+ * not share it (then, a mapping does not matter), -ENXIO if it is destroyed,
  * -ENOMEM, -EINTR.
  */
 int restrictedmem_get_page(struct file *file, pgoff_t index, struct page **page)
@@ -494,12 +579,14 @@ int restrictedmem_get_page(struct file *file, pgoff_t index, struct page **page)
 	mutex_lock(&obj->lock);
 	if (obj->destroyed)
 		err = -ENXIO;
-	else if (obj->mapped)
+	else if (obj->mapped && !obj->guest)
 		err = -EBUSY;
 	else if (!obj->size || index >= obj->nr_pages)
 		err = -EINVAL;
 	else
 		err = exmem_object_populate(obj);
+	if (!err && obj->guest)
+		err = exmem_guest_get_shared(obj, index);
 	if (!err) {
 		*page = obj->pages[index];
 		WRITE_ONCE(obj->references, obj->references + 1);
@@ -521,10 +608,65 @@ void restrictedmem_put_page(struct file *file, struct page *page)
 
 	mutex_lock(&obj->lock);
 	WRITE_ONCE(obj->references, obj->references - 1);
+	if (obj->guest)
+		exmem_guest_put_shared(obj, page);
 	trace_exmem_put(obj, page_to_pfn(page));
-	if (obj->destroyed && !obj->references && !obj->mapped)
-		free_pages_of(obj);
+	free_if_unused(obj);
 	mutex_unlock(&obj->lock);
 	wake_up_all(&obj->idle);
 }
 EXPORT_SYMBOL_GPL(restrictedmem_put_page);
+
+/**
+ * restrictedmem_is_guest() - do pages of a guest object come and go by sharing
+ * @file: any file
+ *
+ * Its mappings do not matter to in-kernel users then, and need no veto.
+ */
+bool restrictedmem_is_guest(struct file *file)
+{
+	struct exmem_object *obj = exmem_file_object(file);
+
+	return obj && obj->guest;
+}
+EXPORT_SYMBOL_GPL(restrictedmem_is_guest);
+
+/**
+ * restrictedmem_guest_pfn() - a page, private or shared, for KVM alone
+ * @file: a guest object to which the caller has bound a notifier
+ * @index: which page
+ * @mm: the address space in which an entry that the processor takes for absent
+ *	will hold it
+ * @trusted: @mm may have private pages of an object that is not bound to a VM
+ * @pfn: its frame, without a reference, until the notifier's revoke_guest
+ *
+ * Return: 0, -EINVAL if @file is something else or there is no such page, -EACCES
+ * if @mm may not have it, or the object is bound to another one, -ENXIO if it is
+ * destroyed, -EHWPOISON, -ENOMEM, -EINTR.
+ */
+int restrictedmem_guest_pfn(struct file *file, pgoff_t index, struct mm_struct *mm,
+			    bool trusted, unsigned long *pfn)
+{
+	struct exmem_object *obj = exmem_file_object(file);
+	int err;
+
+	if (!obj || !obj->guest)
+		return -EINVAL;
+
+	mutex_lock(&obj->lock);
+	if (obj->destroyed)
+		err = -ENXIO;
+	else if (obj->guest->mm ? obj->guest->mm != mm : !trusted)
+		err = -EACCES;
+	else if (!obj->size || index >= obj->nr_pages)
+		err = -EINVAL;
+	else
+		err = exmem_object_populate(obj);
+	if (!err && PageHWPoison(obj->pages[index]))
+		err = -EHWPOISON;
+	if (!err)
+		*pfn = page_to_pfn(obj->pages[index]);
+	mutex_unlock(&obj->lock);
+	return err;
+}
+EXPORT_SYMBOL_GPL(restrictedmem_guest_pfn);

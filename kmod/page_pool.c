@@ -12,6 +12,9 @@
  * back. What cannot go back safely is kept for ever ("quarantined"): a page
  * with a memory error must not be touched, and a page that is not in the direct
  * map would crash whoever gets it next.
+ *
+ * Pages of a guest have a reference count, without which KVM up to 6.12 does not
+ * take them, and a decoy in the direct map. Their blocks hold no other pages.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -39,6 +42,7 @@
  * @list: in exmem_pool.partial, .full or .idle, or a local list
  * @page: the first page
  * @used: pages that objects hold, or that are quarantined
+ * @guest: the pages are those of one guest object; then it is in .full
  * @direct_map: how to put the block back
  * @map: a bit for each page in @used
  *
@@ -48,6 +52,7 @@ struct exmem_block {
 	struct list_head list;
 	struct page *page;
 	unsigned int used;
+	bool guest;
 	struct exmem_direct_map_entry direct_map;
 	DECLARE_BITMAP(map, EXMEM_BLOCK_PAGES);
 };
@@ -323,6 +328,11 @@ static bool same_memcg(struct exmem_block *block)
 	return same;
 }
 
+static struct exmem_block *block_of(struct page *page)
+{
+	return (struct exmem_block *)page_private(page);
+}
+
 static struct exmem_block *find_block(struct list_head *blocks)
 {
 	struct exmem_block *block;
@@ -336,7 +346,7 @@ static struct exmem_block *find_block(struct list_head *blocks)
 
 /* Hand out pages of a block; under the pool's lock. */
 static unsigned long block_use(struct exmem_block *block, struct page **pages,
-			       unsigned long nr)
+			       unsigned long nr, bool guest)
 {
 	unsigned long done = 0, bit = 0;
 
@@ -354,7 +364,8 @@ static unsigned long block_use(struct exmem_block *block, struct page **pages,
 		else
 			pages[done++] = block->page + bit;
 	}
-	list_move(&block->list, block->used == EXMEM_BLOCK_PAGES ?
+	block->guest = guest;
+	list_move(&block->list, guest || block->used == EXMEM_BLOCK_PAGES ?
 		  &exmem_pool.full : &exmem_pool.partial);
 	return done;
 }
@@ -369,6 +380,7 @@ static void block_unuse(struct exmem_block *block, struct page *page)
 	}
 	__clear_bit(page - block->page, block->map);
 	block->used--;
+	block->guest = false;
 	list_move(&block->list, block->used ? &exmem_pool.partial :
 					      &exmem_pool.idle);
 	if (!block->used)
@@ -379,26 +391,26 @@ static void block_unuse(struct exmem_block *block, struct page *page)
  * From blocks that are there already: whole ones for what fills a block, so
  * that large objects are made of whole blocks, shared ones for the rest.
  */
-static unsigned long use_present(struct page **pages, unsigned long nr)
+static unsigned long use_present(struct page **pages, unsigned long nr, bool guest)
 {
 	struct exmem_block *block;
 	unsigned long done = 0;
 
 	while (done < nr) {
 		block = NULL;
-		if (nr - done < EXMEM_BLOCK_PAGES)
+		if (nr - done < EXMEM_BLOCK_PAGES && !guest)
 			block = find_block(&exmem_pool.partial);
 		if (!block)
 			block = find_block(&exmem_pool.idle);
 		if (!block)
 			break;
-		done += block_use(block, pages + done, nr - done);
+		done += block_use(block, pages + done, nr - done, guest);
 	}
 	return done;
 }
 
 /* From new blocks, all of them out of the TLBs by one flush. */
-static unsigned long use_new(struct page **pages, unsigned long nr)
+static unsigned long use_new(struct page **pages, unsigned long nr, bool guest)
 {
 	unsigned long need = DIV_ROUND_UP(nr, EXMEM_BLOCK_PAGES);
 	struct exmem_block *block, *next;
@@ -420,7 +432,7 @@ static unsigned long use_new(struct page **pages, unsigned long nr)
 	mutex_lock(&exmem_pool.lock);
 	list_for_each_entry_safe(block, next, &blocks, list) {
 		exmem_count(EXMEM_BLOCKS_IDLE, 1);
-		done += block_use(block, pages + done, nr - done);
+		done += block_use(block, pages + done, nr - done, guest);
 	}
 	mutex_unlock(&exmem_pool.lock);
 	return done;
@@ -444,6 +456,33 @@ static unsigned long use_singles(struct page **pages, unsigned long nr)
 	return done;
 }
 
+static int pool_alloc(struct page **pages, unsigned long nr, bool huge, bool guest)
+{
+	unsigned long done;
+	bool frozen;
+
+	mutex_lock(&exmem_pool.lock);
+	frozen = exmem_pool.frozen;
+	done = frozen ? 0 : use_present(pages, nr, guest);
+	/* Counted here, that exmem_pool_freeze() sees those who got past it. */
+	if (!frozen)
+		exmem_count(EXMEM_PAGES_IN_USE, nr);
+	mutex_unlock(&exmem_pool.lock);
+	if (frozen)
+		return -ENOMEM;
+
+	if (done < nr)
+		done += use_new(pages + done, nr - done, guest);
+	if (done < nr && !huge)
+		done += use_singles(pages + done, nr - done);
+	if (done == nr)
+		return 0;
+
+	exmem_count(EXMEM_PAGES_IN_USE, -(long)(nr - done));
+	exmem_pool_free(pages, done);
+	return fatal_signal_pending(current) ? -EINTR : -ENOMEM;
+}
+
 /**
  * exmem_pool_alloc() - get zeroed pages that are out of the direct map
  * @pages: filled in
@@ -455,29 +494,95 @@ static unsigned long use_singles(struct page **pages, unsigned long nr)
  */
 int exmem_pool_alloc(struct page **pages, unsigned long nr, bool huge)
 {
-	unsigned long done;
-	bool frozen;
+	return pool_alloc(pages, nr, huge, false);
+}
 
-	mutex_lock(&exmem_pool.lock);
-	frozen = exmem_pool.frozen;
-	done = frozen ? 0 : use_present(pages, nr);
-	/* Counted here, that exmem_pool_freeze() sees those who got past it. */
-	if (!frozen)
-		exmem_count(EXMEM_PAGES_IN_USE, nr);
-	mutex_unlock(&exmem_pool.lock);
-	if (frozen)
+/* Pages of a block follow one another. */
+static bool is_first_of_block(struct page **pages, unsigned long i)
+{
+	return !i || block_of(pages[i - 1]) != block_of(pages[i]);
+}
+
+/*
+ * An entry that cannot be changed leads to the decoy for ever: then the page
+ * cannot be put back either.
+ */
+static void undecoy_all(struct page **pages, unsigned long nr, struct page *decoy)
+{
+	struct exmem_flush flush = {};
+	struct exmem_block *block;
+	unsigned long i;
+	int err = 0;
+
+	for (i = 0; i < nr; i++) {
+		block = block_of(pages[i]);
+		if (!block)
+			err = exmem_direct_map_undecoy_page(pages[i], &flush) ?: err;
+		else if (is_first_of_block(pages, i))
+			err = exmem_direct_map_undecoy_block(block->page,
+							     &block->direct_map,
+							     &flush) ?: err;
+		cond_resched();
+	}
+	exmem_direct_map_flush(&flush);
+	if (!err)
+		__free_page(decoy);
+}
+
+static int decoy_all(struct page **pages, unsigned long nr, struct page *decoy)
+{
+	struct exmem_flush nothing = {};	/* no entry was present */
+	struct exmem_block *block;
+	unsigned long i;
+	int err = 0;
+
+	for (i = 0; i < nr && !err; i++) {
+		block = block_of(pages[i]);
+		if (!block)
+			err = exmem_direct_map_decoy_page(pages[i], decoy, &nothing);
+		else if (is_first_of_block(pages, i))
+			err = exmem_direct_map_decoy_block(block->page,
+							   &block->direct_map,
+							   decoy);
+		cond_resched();
+	}
+	return err;
+}
+
+/**
+ * exmem_pool_alloc_guest() - get zeroed pages that KVM takes
+ * @pages: filled in
+ * @nr: how many
+ * @huge: from 2 MiB blocks or not at all
+ * @decoy: where their direct-map entries lead; belongs to them, or is freed if
+ *	this fails
+ *
+ * Each page has one reference, and its number in @pages as its index.
+ *
+ * Return: as for exmem_pool_alloc().
+ */
+int exmem_pool_alloc_guest(struct page **pages, unsigned long nr, bool huge,
+			   struct page *decoy)
+{
+	unsigned long i;
+	int err;
+
+	err = pool_alloc(pages, nr, huge, true);
+	if (err) {
+		__free_page(decoy);
+		return err;
+	}
+	if (decoy_all(pages, nr, decoy)) {
+		undecoy_all(pages, nr, decoy);
+		exmem_pool_free(pages, nr);
 		return -ENOMEM;
-
-	if (done < nr)
-		done += use_new(pages + done, nr - done);
-	if (done < nr && !huge)
-		done += use_singles(pages + done, nr - done);
-	if (done == nr)
-		return 0;
-
-	exmem_count(EXMEM_PAGES_IN_USE, -(long)(nr - done));
-	exmem_pool_free(pages, done);
-	return fatal_signal_pending(current) ? -EINTR : -ENOMEM;
+	}
+	for (i = 0; i < nr; i++) {
+		pages[i]->index = i;
+		page_ref_unfreeze(pages[i], 1);
+		cond_resched();
+	}
+	return 0;
 }
 
 /**
@@ -514,7 +619,7 @@ void exmem_pool_free(struct page **pages, unsigned long nr)
 
 	mutex_lock(&exmem_pool.lock);
 	for (i = 0; i < nr; i++) {
-		block = (struct exmem_block *)page_private(pages[i]);
+		block = block_of(pages[i]);
 		if (block)
 			block_unuse(block, pages[i]);
 		else
@@ -530,6 +635,53 @@ void exmem_pool_free(struct page **pages, unsigned long nr)
 		list_del(&page->lru);
 		single_return(page);
 	}
+}
+
+/* KVM refers to a page while it maps it, and to some while a guest runs. */
+static bool freeze_references(struct page **pages, unsigned long nr)
+{
+	unsigned long i;
+
+	for (i = 0; i < nr; i++) {
+		if (!page_ref_freeze(pages[i], 1))
+			goto unfreeze;
+		cond_resched();
+	}
+	return true;
+
+unfreeze:
+	while (i--) {
+		page_ref_unfreeze(pages[i], 1);
+		cond_resched();
+	}
+	return false;
+}
+
+/**
+ * exmem_pool_free_guest() - wipe pages of a guest and give them back
+ * @pages: pages from exmem_pool_alloc_guest() that nobody can map any more
+ * @nr: how many
+ * @decoy: theirs, which is freed as well
+ *
+ * Return: false if somebody still has a reference to one; nothing has changed.
+ */
+bool exmem_pool_free_guest(struct page **pages, unsigned long nr,
+			   struct page *decoy)
+{
+	unsigned long i;
+
+	if (!freeze_references(pages, nr))
+		return false;
+	for (i = 0; i < nr; i++) {
+		/* KVM's notes, for reclaim; the allocator would complain. */
+		ClearPageReferenced(pages[i]);
+		ClearPageActive(pages[i]);
+		ClearPageDirty(pages[i]);
+		cond_resched();
+	}
+	undecoy_all(pages, nr, decoy);
+	exmem_pool_free(pages, nr);
+	return true;
 }
 
 /**

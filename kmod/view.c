@@ -6,6 +6,7 @@
 #include <linux/err.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 
 #include "view.h"
@@ -24,7 +25,9 @@ static void free_view(struct kref *ref)
 
 	WARN_ON(view->nr_ranges || work_pending(&view->zap));
 	exmem_shadow_free(view->shadow);
+	exmem_inode_put(view->slot_inode);
 	exmem_inode_put(view->inode);
+	mmdrop(view->owner);
 	mutex_destroy(&view->control);
 	kfree(view);
 	exmem_count(EXMEM_VIEWS, -1);
@@ -80,23 +83,38 @@ void exmem_view_source_put(struct exmem_view_source *source)
 	source->ops->put(source);
 }
 
+static struct inode *inode_new(void)
+{
+	struct inode *inode = exmem_inode_new();
+
+	if (!IS_ERR(inode)) {
+		inode->i_mode |= S_IFREG;
+		inode->i_op = &exmem_view_iops;
+	}
+	return inode;
+}
+
 static int exmem_view_open(struct inode *inode, struct file *file)
 {
 	struct exmem_view *view;
+	int err;
 
 	view = kzalloc(sizeof(*view), GFP_KERNEL_ACCOUNT);
 	if (!view)
 		return -ENOMEM;
-	view->inode = exmem_inode_new();
+	view->inode = inode_new();
 	if (IS_ERR(view->inode)) {
-		int err = PTR_ERR(view->inode);
-
-		kfree(view);
-		return err;
+		err = PTR_ERR(view->inode);
+		goto free_view;
 	}
-	view->inode->i_mode |= S_IFREG;
-	view->inode->i_op = &exmem_view_iops;
+	view->slot_inode = inode_new();
+	if (IS_ERR(view->slot_inode)) {
+		err = PTR_ERR(view->slot_inode);
+		goto put_inode;
+	}
 
+	mmgrab(current->mm);
+	view->owner = current->mm;
 	kref_init(&view->ref);
 	mutex_init(&view->control);
 	hash_init(view->exclusives);
@@ -104,6 +122,7 @@ static int exmem_view_open(struct inode *inode, struct file *file)
 	init_rwsem(&view->lock);
 	view->ranges = RB_ROOT;
 	spin_lock_init(&view->spin);
+	INIT_LIST_HEAD(&view->slots);
 	hash_init(view->files);
 	INIT_LIST_HEAD(&view->idle);
 	INIT_LIST_HEAD(&view->dead);
@@ -112,6 +131,12 @@ static int exmem_view_open(struct inode *inode, struct file *file)
 	file->private_data = view;
 	exmem_count(EXMEM_VIEWS, 1);
 	return 0;
+
+put_inode:
+	exmem_inode_put(view->inode);
+free_view:
+	kfree(view);
+	return err;
 }
 
 /* Nobody is left who could decide: nothing is shown any more. */

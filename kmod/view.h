@@ -7,6 +7,7 @@
  *	view_fd.c		view fds, and their mappings
  *	view_layout.c		which range of a view shows what
  *	view_fault.c		what a holder's access finds
+ *	view_slot.c		mappings that only KVM can use
  *	view_mirror.c		sources that are looked up in a page table,
  *	view_lookup.c		... how, and
  *	view_zap.c		... how they are taken away
@@ -51,6 +52,10 @@ struct exmem_view_range;
  * struct exmem_view - one memory view
  * @ref: held by the control file, view fds, and sources
  * @inode: of the view fds; its address space has every mapping of the view
+ *	that a process can access
+ * @slot_inode: its address space has the other ones
+ * @owner: address space that opened the control file; the pointer counts, not
+ *	what it points to
  * @control: one change at a time; held for no longer than the kernel itself
  *	needs, so that nothing else than the owner delays a revocation
  * @size: bytes, 0 until it is set, once; protected by @control
@@ -61,7 +66,9 @@ struct exmem_view_range;
  * @lock: protects the layout, and what is in page tables; see above
  * @ranges: ordered by offset
  * @nr_ranges: how many
+ * @slot_zaps: counts what was taken out of slots
  * @spin: protects what follows
+ * @slots: mappings that are PROT_NONE
  * @files: sources that are files, by file
  * @idle: mirrors that may have no user any more
  * @dead: mirrors that have dead pages
@@ -73,6 +80,8 @@ struct exmem_view_range;
 struct exmem_view {
 	struct kref ref;
 	struct inode *inode;
+	struct inode *slot_inode;
+	struct mm_struct *owner;
 
 	struct mutex control;
 	u64 size;
@@ -84,8 +93,10 @@ struct exmem_view {
 	struct rw_semaphore lock;
 	struct rb_root ranges;
 	unsigned long nr_ranges;
+	unsigned long slot_zaps;
 
 	spinlock_t spin;
+	struct list_head slots;
 	DECLARE_HASHTABLE(files, 8);
 	struct list_head idle;
 	struct list_head dead;
@@ -240,10 +251,21 @@ int exmem_view_replace(struct exmem_view *view, pgoff_t start, pgoff_t end,
 		       struct list_head *ranges);
 void exmem_view_zap_source(struct exmem_view_source *source, pgoff_t first,
 			   pgoff_t last);
+void exmem_view_zap_source_slots(struct exmem_view_source *source);
+bool exmem_view_source_has_slot(struct exmem_view_source *source,
+				struct mm_struct *except);
 bool exmem_view_shows(struct exmem_view_source *source, pgoff_t index);
 
 /* view_fault.c */
 extern const struct vm_operations_struct exmem_view_vm_ops;
+
+/* view_slot.c */
+int exmem_view_slot_mmap(struct exmem_view *view, struct file *file, bool writable,
+			 struct vm_area_struct *vma);
+int exmem_view_fill_slots(struct exmem_view *view, pgoff_t start, pgoff_t end);
+void exmem_view_zap_slots(struct exmem_view *view, pgoff_t start, pgoff_t nr);
+bool exmem_view_has_slot(struct exmem_view *view, pgoff_t start, pgoff_t end,
+			 struct mm_struct *except);
 
 /* view_mirror.c */
 struct exmem_view_source *exmem_mirror_of(struct exmem_view *view,

@@ -3,7 +3,9 @@
  * Exclusive memory as a source of a view: a user of restrictedmem.h.
  *
  * Pages are referenced while they may be in a page table. Before user space maps
- * the object, all references go, or the mapping is refused.
+ * the object, all references go, or the mapping is refused. Those of a guest
+ * object may be mapped at the same time, but only what it shares; KVM has the
+ * rest too, without references: see view_slot.c.
  */
 #include <linux/file.h>
 #include <linux/slab.h>
@@ -46,10 +48,11 @@ static void put_pages_of(struct exmem_view_source *source, pgoff_t first,
 	}
 }
 
-static void give_up_pages(struct exmem_view_source *source)
+static void give_up_pages(struct exmem_view_source *source, pgoff_t first,
+			  pgoff_t last)
 {
-	exmem_view_zap_source(source, 0, ULONG_MAX);
-	put_pages_of(source, 0, ULONG_MAX, true);
+	exmem_view_zap_source(source, first, last);
+	put_pages_of(source, first, last, true);
 }
 
 static int exclusive_mmap_start(struct restrictedmem_notifier *n)
@@ -57,11 +60,13 @@ static int exclusive_mmap_start(struct restrictedmem_notifier *n)
 	struct exmem_view_source *source = source_of(n);
 	int err = 0;
 
+	if (restrictedmem_is_guest(source->file))
+		return 0;
 	down_write(&source->view->lock);
 	if (source->firm)
 		err = -EBUSY;
 	else
-		give_up_pages(source);
+		give_up_pages(source, 0, ULONG_MAX);
 	up_write(&source->view->lock);
 	return err;
 }
@@ -72,13 +77,36 @@ static void exclusive_invalidate_start(struct restrictedmem_notifier *n,
 	struct exmem_view_source *source = source_of(n);
 
 	down_write(&source->view->lock);
-	give_up_pages(source);
+	give_up_pages(source, start, end - 1);
+	up_write(&source->view->lock);
+}
+
+static int exclusive_bind_guest(struct restrictedmem_notifier *n,
+				struct mm_struct *mm)
+{
+	struct exmem_view_source *source = source_of(n);
+	bool shown;
+
+	down_write(&source->view->lock);
+	shown = exmem_view_source_has_slot(source, mm);
+	up_write(&source->view->lock);
+	return shown ? -EBUSY : 0;
+}
+
+static void exclusive_revoke_guest(struct restrictedmem_notifier *n)
+{
+	struct exmem_view_source *source = source_of(n);
+
+	down_write(&source->view->lock);
+	exmem_view_zap_source_slots(source);
 	up_write(&source->view->lock);
 }
 
 static const struct restrictedmem_notifier_ops exclusive_notifier_ops = {
 	.mmap_start = exclusive_mmap_start,
 	.invalidate_start = exclusive_invalidate_start,
+	.bind_guest = exclusive_bind_guest,
+	.revoke_guest = exclusive_revoke_guest,
 };
 
 static vm_fault_t fault_of(int err)
@@ -191,14 +219,15 @@ static struct exmem_view_source *bind(struct exmem_view *view, struct file *file
 	exmem_view_source_init(source, &exclusive_ops, view, MEMVIEW_KIND_EXCLUSIVE);
 	/* Until exmem_view_exclusive_settle() no mapping comes in between. */
 	source->firm = 1;
+	source->file = get_file(file);
 	exclusive->notifier.ops = &exclusive_notifier_ops;
 	err = restrictedmem_bind(file, &exclusive->notifier);
 	if (err) {
+		fput(file);
 		exmem_view_source_fini(source);
 		kfree(exclusive);
 		return ERR_PTR(err);
 	}
-	source->file = get_file(file);
 	hash_add(view->exclusives, &source->by_file, (unsigned long)file);
 	return source;
 }
@@ -237,8 +266,8 @@ struct exmem_view_source *exmem_view_exclusive(struct exmem_view *view,
 	err = restrictedmem_get_page(file, 0, &page);
 	if (!err)
 		restrictedmem_put_page(file, page);
-	/* An object without a size has no page yet. */
-	if (!err || err == -EINVAL || (err == -EBUSY && yield))
+	/* An object without a size has no page yet, and a guest's may be private. */
+	if (!err || err == -EINVAL || err == -EPERM || (err == -EBUSY && yield))
 		return source;
 	exmem_view_exclusive_settle(source);
 	exmem_view_source_put(source);

@@ -76,6 +76,41 @@ static unsigned long exmem_view_unmapped_area(struct file *file,
 	return thp_get_unmapped_area(file, addr, len, pgoff, flags);
 }
 
+static struct file *file_new(struct exmem_view *view, struct inode *inode, u32 cap)
+{
+	struct view_file *vf;
+	struct file *file;
+
+	vf = kzalloc(sizeof(*vf), GFP_KERNEL_ACCOUNT);
+	if (!vf)
+		return ERR_PTR(-ENOMEM);
+	file = exmem_file_new(inode, "memory-view", &exmem_view_fops);
+	if (IS_ERR(file)) {
+		kfree(vf);
+		return file;
+	}
+	kref_get(&view->ref);
+	vf->view = view;
+	vf->cap = cap;
+	file->private_data = vf;
+	return file;
+}
+
+static int mmap_slot(struct file *file, struct vm_area_struct *vma)
+{
+	struct exmem_view *view = view_of(file);
+	u32 cap = exmem_view_cap(file);
+	struct file *slot_file;
+	int err;
+
+	slot_file = file_new(view, view->slot_inode, cap);
+	if (IS_ERR(slot_file))
+		return PTR_ERR(slot_file);
+	err = exmem_view_slot_mmap(view, slot_file, cap & MEMVIEW_MAP_WRITE, vma);
+	fput(slot_file);
+	return err;
+}
+
 static int exmem_view_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	unsigned long more = 0;
@@ -85,6 +120,8 @@ static int exmem_view_mmap(struct file *file, struct vm_area_struct *vma)
 			    vma->vm_flags & VM_SHARED);
 	if (err)
 		return err;
+	if (!(vma->vm_flags & VM_ACCESS_FLAGS))
+		return mmap_slot(file, vma);
 
 	/* mprotect(2) can only take away. */
 	if (!(vma->vm_flags & VM_READ))
@@ -141,38 +178,22 @@ const struct inode_operations exmem_view_iops = {
  */
 int exmem_view_fd_new(struct exmem_view *view, unsigned long cap)
 {
-	struct view_file *vf;
 	struct file *file;
-	int fd, err;
+	int fd;
 
 	if (cap != (u32)cap || !exmem_view_is_access(cap))
 		return -EINVAL;
 	/* Its holder would take it for the view's size. */
 	if (!i_size_read(view->inode))
 		return -EINVAL;
-	vf = kzalloc(sizeof(*vf), GFP_KERNEL_ACCOUNT);
-	if (!vf)
-		return -ENOMEM;
 	fd = get_unused_fd_flags(O_CLOEXEC);
-	if (fd < 0) {
-		err = fd;
-		goto free_vf;
-	}
-	file = exmem_file_new(view->inode, "memory-view", &exmem_view_fops);
+	if (fd < 0)
+		return fd;
+	file = file_new(view, view->inode, cap ?: EXMEM_VIEW_ACCESS);
 	if (IS_ERR(file)) {
-		err = PTR_ERR(file);
-		goto put_fd;
+		put_unused_fd(fd);
+		return PTR_ERR(file);
 	}
-	kref_get(&view->ref);
-	vf->view = view;
-	vf->cap = cap ?: EXMEM_VIEW_ACCESS;
-	file->private_data = vf;
 	fd_install(fd, file);
 	return fd;
-
-put_fd:
-	put_unused_fd(fd);
-free_vf:
-	kfree(vf);
-	return err;
 }

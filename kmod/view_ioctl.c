@@ -156,6 +156,34 @@ static int map_file(struct exmem_view *view, struct file *file,
 			    info->fd_offset, info->flags);
 }
 
+static int unmap(struct exmem_view *view, u64 offset, u64 size)
+{
+	LIST_HEAD(nothing);
+	int err;
+
+	mutex_lock(&view->control);
+	err = check_interval(view, offset, size);
+	if (!err)
+		err = exmem_view_replace(view, offset >> PAGE_SHIFT,
+					 (offset + size) >> PAGE_SHIFT, &nothing);
+	mutex_unlock(&view->control);
+	return err;
+}
+
+/*
+ * Without control: this waits for the mmap lock of whoever has a slot. What
+ * cannot be shown to guests is not shown to anybody.
+ */
+static int fill_slots(struct exmem_view *view, u64 offset, u64 size)
+{
+	int err = exmem_view_fill_slots(view, offset >> PAGE_SHIFT,
+					(offset + size) >> PAGE_SHIFT);
+
+	if (err)
+		unmap(view, offset, size);
+	return err;
+}
+
 static int map_exclusive(struct exmem_view *view, struct file *file,
 			 const struct memview_map_fd_info *info)
 {
@@ -177,7 +205,7 @@ static int map_exclusive(struct exmem_view *view, struct file *file,
 	exmem_view_source_put(source);
 unlock:
 	mutex_unlock(&view->control);
-	return err;
+	return err ?: fill_slots(view, info->mem_offset, info->size);
 }
 
 static int check_map_file(struct exmem_view *view, struct file *file,
@@ -263,21 +291,11 @@ static long ioctl_map_mem(struct exmem_view *view, unsigned int cmd,
 static long ioctl_unmap_fd(struct exmem_view *view, unsigned int cmd,
 			   const void __user *arg)
 {
-	struct memview_unmap unmap;
-	LIST_HEAD(nothing);
+	struct memview_unmap interval;
 	int err;
 
-	err = exmem_copy_argument(&unmap, sizeof(unmap), cmd, arg);
-	if (err)
-		return err;
-	mutex_lock(&view->control);
-	err = check_interval(view, unmap.mem_offset, unmap.size);
-	if (!err)
-		err = exmem_view_replace(view, unmap.mem_offset >> PAGE_SHIFT,
-					 (unmap.mem_offset + unmap.size) >> PAGE_SHIFT,
-					 &nothing);
-	mutex_unlock(&view->control);
-	return err;
+	err = exmem_copy_argument(&interval, sizeof(interval), cmd, arg);
+	return err ?: unmap(view, interval.mem_offset, interval.size);
 }
 
 static long ioctl_protect(struct exmem_view *view, unsigned int cmd,
@@ -296,7 +314,8 @@ static long ioctl_protect(struct exmem_view *view, unsigned int cmd,
 		return err;
 	return exmem_view_protect(view, change.mem_offset >> PAGE_SHIFT,
 				  (change.mem_offset + change.size) >> PAGE_SHIFT,
-				  change.flags);
+				  change.flags) ?:
+	       fill_slots(view, change.mem_offset, change.size);
 }
 
 static unsigned int list_ranges(struct exmem_view *view, pgoff_t *from,

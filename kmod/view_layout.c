@@ -197,7 +197,8 @@ static void forget(struct exmem_view_range *range, pgoff_t start, pgoff_t end)
  * @ranges: what it shows from now on; list of ranges within the interval, which
  *	is empty afterwards
  *
- * Nobody finds a gap, and when this returns nobody can use what was there.
+ * No process finds a gap, and when this returns nobody can use what was there. In
+ * slots, exmem_view_fill_slots() puts what is new.
  *
  * Return: 0, or -ENOMEM, and nothing has changed.
  */
@@ -227,8 +228,10 @@ int exmem_view_replace(struct exmem_view *view, pgoff_t start, pgoff_t end,
 	list_splice_init(&remains, ranges);
 	list_for_each_entry_safe(range, next, ranges, list)
 		link_range(view, range);
-	if (!list_empty(&gone))
+	if (!list_empty(&gone)) {
 		zap(view, start, end - start);
+		exmem_view_zap_slots(view, start, end - start);
+	}
 	list_for_each_entry(range, &gone, list) {
 		forget(range, start, end);
 		cond_resched();
@@ -259,6 +262,46 @@ void exmem_view_zap_source(struct exmem_view_source *source, pgoff_t first,
 		zap(source->view, range->start + (from - node->start),
 		    to - from + 1);
 	}
+}
+
+/**
+ * exmem_view_zap_source_slots() - take a source from all guests
+ * @source: the source, whose view is locked for writing
+ */
+void exmem_view_zap_source_slots(struct exmem_view_source *source)
+{
+	struct interval_tree_node *node;
+
+	for (node = interval_tree_iter_first(&source->ranges, 0, ULONG_MAX); node;
+	     node = interval_tree_iter_next(node, 0, ULONG_MAX)) {
+		struct exmem_view_range *range =
+			container_of(node, struct exmem_view_range, by_source);
+
+		exmem_view_zap_slots(source->view, range->start,
+				     range->end - range->start);
+	}
+}
+
+/**
+ * exmem_view_source_has_slot() - may another address space have pages in a slot
+ * @source: the source, whose view is locked for writing
+ * @except: other than this
+ */
+bool exmem_view_source_has_slot(struct exmem_view_source *source,
+				struct mm_struct *except)
+{
+	struct interval_tree_node *node;
+
+	for (node = interval_tree_iter_first(&source->ranges, 0, ULONG_MAX); node;
+	     node = interval_tree_iter_next(node, 0, ULONG_MAX)) {
+		struct exmem_view_range *range =
+			container_of(node, struct exmem_view_range, by_source);
+
+		if (exmem_view_has_slot(source->view, range->start, range->end,
+					except))
+			return true;
+	}
+	return false;
 }
 
 /**

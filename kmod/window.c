@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Wiping pages that have no kernel address.
+ * Wiping and filling pages that have no kernel address.
  *
  * Each CPU has one page of kernel address space whose entry is empty, except
- * while that CPU clears a page through it with preemption off. The address is
+ * while that CPU uses a page through it with preemption off. The address is
  * used on its own CPU and under one address space at a time only, hence a
  * local INVLPG is all the flushing it takes. A page that is never mapped lies
  * between two windows, lest one CPU's prefetcher looks into the next one's.
@@ -28,26 +28,49 @@ static unsigned long window_address(unsigned int cpu)
 	return (unsigned long)windows + cpu * WINDOW_STRIDE;
 }
 
-/**
- * exmem_window_clear() - zero a page that is not in the direct map
- * @page: the page; nobody else may use it
- */
-void exmem_window_clear(struct page *page)
+static void *window_open(struct page *page)
 {
 	/* Not global: INVLPG below then needs to forget it for this CPU only. */
 	pgprot_t prot = __pgprot(pgprot_val(PAGE_KERNEL) & ~_PAGE_GLOBAL);
-	unsigned long addr;
-	pte_t *pte;
+	unsigned long addr = window_address(get_cpu());
 
-	addr = window_address(get_cpu());
-	pte = this_cpu_read(window_pte);
+	set_pte(this_cpu_read(window_pte), pfn_pte(page_to_pfn(page), prot));
+	return (void *)addr;
+}
 
-	set_pte(pte, pfn_pte(page_to_pfn(page), prot));
-	clear_page((void *)addr);
-	set_pte(pte, __pte(0));
+static void window_close(void *addr)
+{
+	set_pte(this_cpu_read(window_pte), __pte(0));
 	asm volatile("invlpg (%0)" : : "r" (addr) : "memory");
-
 	put_cpu();
+}
+
+/**
+ * exmem_window_clear() - zero a page that is not in the direct map
+ * @page: the page
+ */
+void exmem_window_clear(struct page *page)
+{
+	void *addr = window_open(page);
+
+	clear_page(addr);
+	window_close(addr);
+}
+
+/**
+ * exmem_window_write() - write into a page that is not in the direct map
+ * @page: the page
+ * @offset: byte of the page
+ * @from: the bytes
+ * @len: how many, within the page
+ */
+void exmem_window_write(struct page *page, unsigned int offset, const void *from,
+			unsigned int len)
+{
+	void *addr = window_open(page);
+
+	memcpy(addr + offset, from, len);
+	window_close(addr);
 }
 
 /**

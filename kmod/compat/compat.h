@@ -61,6 +61,21 @@ static inline vm_fault_t exmem_insert_page(struct vm_area_struct *vma,
 				vma->vm_flags & VM_WRITE);
 }
 
+/*
+ * Map a page by an entry that the processor takes for absent and KVM for present:
+ * nobody else has the page here. The area must be PROT_NONE as well.
+ */
+static inline vm_fault_t exmem_insert_hidden_pfn(struct vm_area_struct *vma,
+						 unsigned long addr,
+						 unsigned long pfn, bool writable)
+{
+	pgprot_t prot = __pgprot(_PAGE_PROTNONE | _PAGE_ACCESSED | _PAGE_DIRTY |
+				 (writable ? _PAGE_RW : 0) |
+				 (_PAGE_NX & __supported_pte_mask));
+
+	return vmf_insert_pfn_prot(vma, addr, pfn, prot);
+}
+
 /* Needs the mmap lock, or an area that nobody else can find any more. */
 static inline void exmem_zap_range(struct vm_area_struct *vma,
 				   unsigned long addr, unsigned long len)

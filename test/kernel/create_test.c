@@ -68,16 +68,6 @@ TEST("ABI EXMEM_CREATE_HOST_ACCESS without EXMEM_CREATE_GUEST is EINVAL")
 	expect_refused(EINVAL, create);
 }
 
-TEST("ABI guest memory is EOPNOTSUPP")
-{
-	struct exmem_create create = valid;
-
-	create.flags = EXMEM_CREATE_GUEST;
-	expect_refused(EOPNOTSUPP, create);
-	create.flags |= EXMEM_CREATE_HOST_ACCESS;
-	expect_refused(EOPNOTSUPP, create);
-}
-
 TEST("ABI a name without its NUL is EINVAL")
 {
 	struct exmem_create create = valid;

@@ -12,6 +12,10 @@
  * restrictedmem_get_page() and restrictedmem_put_page() may be called,
  * restrictedmem_bind() and restrictedmem_unbind() may not. A lock that a
  * callback takes must not be held around bind or unbind.
+ *
+ * Of a guest object, references can be taken to the pages that it shares, mapped
+ * or not. Before such a page is private again, its references have to go: that
+ * waits for them.
  */
 #ifndef _LINUX_RESTRICTEDMEM_H
 #define _LINUX_RESTRICTEDMEM_H
@@ -20,6 +24,7 @@
 #include <linux/types.h>
 
 struct file;
+struct mm_struct;
 struct page;
 struct restrictedmem_notifier;
 
@@ -32,9 +37,13 @@ struct restrictedmem_notifier;
  * @mmap_abort: a later notifier vetoed the mapping, or it failed. Called in
  *	reverse order, on those whose mmap_start succeeded.
  * @munmap: the mapping is gone. After mmap_end only.
- * @invalidate_start: the pages [start, end) are about to go away for good;
- *	their references should be dropped.
- * @invalidate_end: the object cannot be used any more.
+ * @invalidate_start: the pages [start, end) are about to go away, for good or, of
+ *	a guest object, as they become private; their references should be dropped.
+ * @invalidate_end: they are gone.
+ * @bind_guest: a guest object becomes that of @mm alone; -EBUSY if a pfn that
+ *	restrictedmem_guest_pfn() gave may be in another one's page table.
+ * @revoke_guest: no pfn that restrictedmem_guest_pfn() gave may be in a page table
+ *	any more when this returns. It can be asked for again.
  *
  * Every callback may be NULL.
  */
@@ -47,6 +56,8 @@ struct restrictedmem_notifier_ops {
 				 pgoff_t start, pgoff_t end);
 	void (*invalidate_end)(struct restrictedmem_notifier *n,
 			       pgoff_t start, pgoff_t end);
+	int  (*bind_guest)(struct restrictedmem_notifier *n, struct mm_struct *mm);
+	void (*revoke_guest)(struct restrictedmem_notifier *n);
 };
 
 /**
@@ -65,5 +76,8 @@ int restrictedmem_bind(struct file *file, struct restrictedmem_notifier *n);
 void restrictedmem_unbind(struct file *file, struct restrictedmem_notifier *n);
 int restrictedmem_get_page(struct file *file, pgoff_t index, struct page **page);
 void restrictedmem_put_page(struct file *file, struct page *page);
+bool restrictedmem_is_guest(struct file *file);
+int restrictedmem_guest_pfn(struct file *file, pgoff_t index, struct mm_struct *mm,
+			    bool trusted, unsigned long *pfn);
 
 #endif /* _LINUX_RESTRICTEDMEM_H */
