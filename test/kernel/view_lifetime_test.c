@@ -47,7 +47,7 @@ TEST("L1 views, view fds and mappings are counted, and go")
 	expect_counter_soon(views, "views");
 }
 
-TEST("L1 thousands of views leave no file, inode or memory behind", .seconds = 300)
+TEST("L1 thousands of views leave no file, inode or memory behind", .seconds = 900)
 {
 	long files = 0, inodes = 0, views = counter("views"), ranges = counter("view_ranges");
 	long long slab = 0;
