@@ -78,11 +78,12 @@ static void free_pages_of(struct exmem_object *obj)
 
 /*
  * With the object's lock held. A destroyed object may lose its last reference
- * while destroy_locked() is still taking its pages from others.
+ * while destroy_locked() is still taking its pages from others. Afterwards a
+ * mapping that is left has no page.
  */
 static void free_if_unused(struct exmem_object *obj)
 {
-	if (obj->revoked && !obj->references && !obj->mapped)
+	if (obj->revoked && !obj->references)
 		free_pages_of(obj);
 }
 

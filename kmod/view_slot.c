@@ -364,11 +364,13 @@ void exmem_view_zap_slots(struct exmem_view *view, pgoff_t start, pgoff_t nr)
 }
 
 /**
- * exmem_view_has_slot() - may an address space have pages in a slot
+ * exmem_view_has_slot() - may an address space have private pages in a slot
  * @view: the view, locked for writing
  * @start: first page
  * @end: one past the last
  * @except: not this one
+ *
+ * Of an object that was not bound, only the owner has any.
  */
 bool exmem_view_has_slot(struct exmem_view *view, pgoff_t start, pgoff_t end,
 			 struct mm_struct *except)
@@ -376,9 +378,11 @@ bool exmem_view_has_slot(struct exmem_view *view, pgoff_t start, pgoff_t end,
 	struct view_slot *slot;
 	bool has = false;
 
+	if (view->owner == except)
+		return false;
 	spin_lock(&view->spin);
 	list_for_each_entry(slot, &view->slots, list)
-		has = has || (slot->mm != except && slot->first < end &&
+		has = has || (slot->mm == view->owner && slot->first < end &&
 			      start < slot->end);
 	spin_unlock(&view->spin);
 	return has;
