@@ -8,6 +8,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exmem::RegisterConstants(env, exports);
   exmem::RegisterDescriptor(env, exports);
   exmem::RegisterObject(env, exports);
+  exmem::RegisterGuest(env, exports);
   exmem::RegisterView(env, exports);
   exmem::RegisterAccessGuard(env, exports);
   exmem::RegisterMapping(env, exports);
@@ -19,6 +20,11 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exmem::RegisterReadiness(env, exports);
   exmem::RegisterTerminal(env, exports);
   exmem::RegisterLimits(env, exports);
+  exmem::RegisterSlotRegion(env, exports);
+  exmem::RegisterKvm(env, exports);
+  exmem::RegisterKvmMachine(env, exports);
+  exmem::RegisterKvmProcessor(env, exports);
+  exmem::RegisterSeccomp(env, exports);
   return exports;
 }
 

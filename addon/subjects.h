@@ -9,6 +9,7 @@ namespace exmem {
 void RegisterConstants(Napi::Env env, Napi::Object exports);
 void RegisterDescriptor(Napi::Env env, Napi::Object exports);
 void RegisterObject(Napi::Env env, Napi::Object exports);
+void RegisterGuest(Napi::Env env, Napi::Object exports);
 void RegisterView(Napi::Env env, Napi::Object exports);
 void RegisterAccessGuard(Napi::Env env, Napi::Object exports);
 void RegisterMapping(Napi::Env env, Napi::Object exports);
@@ -20,5 +21,10 @@ void RegisterChannel(Napi::Env env, Napi::Object exports);
 void RegisterReadiness(Napi::Env env, Napi::Object exports);
 void RegisterTerminal(Napi::Env env, Napi::Object exports);
 void RegisterLimits(Napi::Env env, Napi::Object exports);
+void RegisterSlotRegion(Napi::Env env, Napi::Object exports);
+void RegisterKvm(Napi::Env env, Napi::Object exports);
+void RegisterKvmMachine(Napi::Env env, Napi::Object exports);
+void RegisterKvmProcessor(Napi::Env env, Napi::Object exports);
+void RegisterSeccomp(Napi::Env env, Napi::Object exports);
 
 }  // namespace exmem

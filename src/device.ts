@@ -16,6 +16,8 @@ export interface CreateRequest {
   readonly size: number;
   readonly name: string;
   readonly huge?: boolean;
+  /** For a KVM guest; and whether the monitor may access it, too. */
+  readonly guest?: { readonly hostAccess: boolean };
 }
 
 /**
@@ -31,8 +33,12 @@ export function withDevice<T>(body: (fd: number) => T, path = devicePath): T {
   }
 }
 
-export function createRestrictedMemfd({ size, name, huge = false }: CreateRequest): Descriptor {
-  const flags = huge ? native.constants.CREATE_HUGE : 0;
+export function createRestrictedMemfd({ size, name, huge = false, guest }: CreateRequest): Descriptor {
+  const { CREATE_HUGE, CREATE_GUEST, CREATE_HOST_ACCESS } = native.constants;
+  const flags =
+    (huge ? CREATE_HUGE : 0) |
+    (guest ? CREATE_GUEST : 0) |
+    (guest?.hostAccess ? CREATE_HOST_ACCESS : 0);
   return new Descriptor(withDevice((fd) => system.create(fd, size, flags, name)));
 }
 

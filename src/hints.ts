@@ -8,7 +8,9 @@ const hints: Readonly<Record<string, string>> = {
   'mmap EINVAL': 'its size is not set; call setSize() first',
   'mmap EAGAIN': 'RLIMIT_MEMLOCK is too low; raise it with "ulimit -l" or dispose other secrets',
   'mmap ENXIO': 'this memory was destroyed',
-  'mmap EACCES': 'the descriptor is not open for this, or it is guest memory, which has no mapping',
+  'mmap EACCES':
+    'the descriptor is not open for this, or it is guest memory, which is mapped for memory slots ' +
+    'only (GuestMemory), by the process that it is bound to',
   'getrandom EFAULT': 'this memory was destroyed meanwhile',
   'read EFAULT': 'the memory to read into was destroyed meanwhile',
   'ioctl MEMVIEW_MAP_FD EEXIST':
@@ -29,6 +31,13 @@ const hints: Readonly<Record<string, string>> = {
   'ioctl MEMVIEW_PROTECT EACCES': 'a source in this range is not open for that',
   'ioctl EXMEM_CREATE ENOMEM':
     'the limit of the machine (module parameter limit_bytes) or of the memory cgroup is reached',
+  'ioctl EXMEM_POPULATE EPERM': 'its content is sealed; populate it before seal()',
+  'ioctl EXMEM_POPULATE ENXIO': 'this memory was destroyed',
+  'ioctl EXMEM_POPULATE EOPNOTSUPP': 'this is exclusive memory, but not for guests',
+  'ioctl EXMEM_SET_SHARED EPERM': 'its layout is sealed; share what is to be shared before seal()',
+  'ioctl EXMEM_SET_SHARED ENXIO': 'this memory was destroyed',
+  'ioctl EXMEM_BIND_VM EINVAL': 'it takes a KVM VM that this process made',
+  'ioctl EXMEM_BIND_VM EBUSY': 'it is bound to another VM, or another process has it mapped',
   'ioctl EXMEM_SET_SIZE EINVAL': 'the size can be set only once, and only before the first map()',
   'ioctl EXMEM_SET_SIZE ENOMEM': 'the size is over the limits; see capabilities().limits',
   "open '/dev/exclusive_memory' ENOENT": 'load the kernel module with "modprobe exclusive_memory"',
@@ -37,6 +46,13 @@ const hints: Readonly<Record<string, string>> = {
   "open '/dev/memory-view' ENOENT": 'load the kernel module with "modprobe exclusive_memory"',
   "open '/dev/memory-view' EACCES":
     'join the group with "usermod --append --groups exclusive_memory USER" and log in again',
+  "open '/dev/kvm' ENOENT": 'load the kernel module with "modprobe kvm_intel" or "modprobe kvm_amd"',
+  "open '/dev/kvm' EACCES": 'join the group with "usermod --append --groups kvm USER" and log in again',
+  'ioctl KVM_SET_USER_MEMORY_REGION EEXIST': 'it overlaps with another slot; remove that first',
+  'ioctl KVM_SET_USER_MEMORY_REGION EINVAL':
+    'KVM has no such slot, or cannot change its memory, size or rights; remove it first',
+  'ioctl KVM_CREATE_IRQCHIP EINVAL': 'create it before the first vCPU',
+  'ioctl KVM_RUN EFAULT': 'a slot has no memory there, or does not give the right to it',
   "open '/dev/tty' ENXIO": 'this process has no terminal; pass the descriptor of one as "fd"',
   'tcgetattr ENOTTY': 'the descriptor is no terminal; read it with Secret.fromFd() instead',
   'sendmsg EPIPE': 'the other end of the socket is closed',

@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: MIT
 export type { Access } from './access.js';
-export { AddressSpace, type Location, type Part, type PartOptions } from './address-space.js';
+export {
+  AddressSpace,
+  type Location,
+  type Part,
+  type PartOptions,
+  type SpaceAttachOptions,
+} from './address-space.js';
 export type { Policy, Problem } from './backend.js';
 export {
   type Availability,
@@ -24,6 +30,15 @@ export {
 } from './errors.js';
 export type { FramingName } from './framing.js';
 export type { BackendName, Guarantees } from './guarantees.js';
+export type { ImageSource, PopulateOptions } from './guest-image.js';
+export {
+  type AttachOptions,
+  type ConvertOptions,
+  GuestMemory,
+  type GuestMemoryOptions,
+  type GuestWindowOptions,
+  type SealOptions,
+} from './guest-memory.js';
 export { HandleChannel, type PeerCredentials } from './handle-channel.js';
 export { HandleChannelListener } from './handle-channel-listener.js';
 export type {

@@ -3,9 +3,11 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { misuse } from './errors.js';
+import type { NativeKvm } from './kvm/native.js';
+import type { NativeFiltering } from './kvm/native-filter.js';
 
 /** The addon's exports: see addon/, one file per group. */
-export interface Native {
+export interface Native extends NativeFiltering, NativeKvm {
   readonly constants: Readonly<Record<ConstantName, number>>;
 
   readonly Descriptor: new (fd: number) => NativeDescriptor;
@@ -17,6 +19,26 @@ export interface Native {
   readonly getInfo: (fd: number) => NativeInfo;
   readonly waitIdle: (fd: number, timeoutMs: number) => Promise<boolean>;
   readonly destroy: (fd: number) => void;
+
+  readonly populate: (
+    fd: number,
+    offset: number,
+    room: number,
+    sourceFd: number,
+    sourceOffset: number,
+    length: number,
+    timeoutMs: number,
+  ) => Promise<number>;
+  readonly populateBytes: (
+    fd: number,
+    offset: number,
+    bytes: Uint8Array,
+    start: number,
+    length: number,
+  ) => void;
+  readonly seal: (fd: number, what: number) => void;
+  readonly setShared: (fd: number, offset: number, size: number, flags: number) => void;
+  readonly bindVm: (fd: number, vmFd: number) => void;
 
   readonly viewSetSize: (controlFd: number, bytes: number) => void;
   readonly viewMapFd: (
@@ -112,6 +134,8 @@ type ConstantName =
   | 'STATE_LAYOUT_SEALED'
   | 'STATE_BOUND'
   | 'STATE_DIRECT_MAP_REMOVED'
+  | 'SHARE_SHARED'
+  | 'SHARE_WIPE'
   | 'MEMVIEW_READ'
   | 'MEMVIEW_WRITE'
   | 'MEMVIEW_EXEC'
@@ -207,7 +231,7 @@ function explain(file: string, error: unknown): string {
 }
 
 const remedy = `Build it in the folder of the package:
-  apt-get install cmake make g++
+  apt-get install cmake make g++ libseccomp-dev
   npm run build:addon`;
 
 export const native: Native = loadNative();

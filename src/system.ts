@@ -16,7 +16,7 @@ import { native, type NativeMapping, type NativePolledDescriptor } from './nativ
 import { warnOfDisplacedHandlers } from './signal-handlers.js';
 
 /** `call`, but a failure is an ExclusiveMemoryError with the stack of the caller. */
-function raising<A extends unknown[], R>(call: (...args: A) => R): (...args: A) => R {
+export function raising<A extends unknown[], R>(call: (...args: A) => R): (...args: A) => R {
   return function raise(...args: A): R {
     try {
       return call(...args);
@@ -73,6 +73,12 @@ export const system = {
   getInfo: raising(native.getInfo),
   waitIdle: rejecting(native.waitIdle),
   destroy: raising(native.destroy),
+
+  populate: rejecting(native.populate),
+  populateBytes: raising(native.populateBytes),
+  seal: raising(native.seal),
+  setShared: raising(native.setShared),
+  bindVm: raising(native.bindVm),
 
   viewSetSize: raising(native.viewSetSize),
   viewMapFd: raising(native.viewMapFd),
@@ -144,4 +150,6 @@ export const system = {
   readLine: rejecting(native.readLine),
 
   memlockLimit: raising(native.memlockLimit),
+
+  installFilter: raising(native.installFilter),
 } as const;

@@ -10,7 +10,7 @@ import { ensure } from './steps.mjs';
 /** @typedef {import('./steps.mjs').Run} Run */
 
 /** To build the addon. */
-export const addonPackages = ['cmake', 'g++', 'make'];
+export const addonPackages = ['cmake', 'g++', 'libseccomp-dev', 'make'];
 
 /** To build a module for Debian's kernel 6.1. */
 export const modulePackages = ['gcc', 'libc6-dev', 'linux-headers-amd64', 'make'];
@@ -20,6 +20,9 @@ export const machinePackages = ['gcc', 'kmod', 'libc6-dev', 'qemu-system-x86', '
 
 /** What the tour and the tests run as others: peers, a file system. */
 export const peerPackages = ['e2fsprogs', 'python3'];
+
+/** What a guest's first file system is made of. */
+export const guestPackages = ['busybox-static', 'gcc', 'libc6-dev'];
 
 /** To unpack the kernel's sources. */
 export const kernelSourcePackages = ['linux-source-6.1', 'tar', 'xz-utils'];

@@ -32,7 +32,7 @@ const STATUS_TIMEOUT = 124;
 const POWER_OFF_MS = 10_000;
 
 /** Devices that the package's udev rule gives to a group. */
-const USER_DEVICES = ['exclusive_memory', 'memory-view', 'kvm'];
+const USER_DEVICES = ['exclusive_memory', 'exclusive_guest', 'memory-view', 'kvm'];
 
 /**
  * @param {Kernel} kernel
