@@ -3,7 +3,13 @@
 
 import { ensureEverything } from './setup/everything.mjs';
 import { runMain } from './setup/failure.mjs';
+import { ensureKernel } from './setup/kernel.mjs';
 import { Stages, mocha } from './test/stages.mjs';
+
+const QEMU_GUEST = 'build/ts/test/peers/qemu-guest.test.js';
+
+/** As in test.mjs: the emulated SVM may stop the whole machine. */
+const EMULATOR_HUNG = { status: 124, times: 1 };
 
 await runMain(async () => {
   await ensureEverything('6.1');
@@ -11,8 +17,20 @@ await runMain(async () => {
   if (await stages.run('building the peers', ['make', '-s', '-C', 'test/peers'])) {
     await stages.run('tests with peers', [
       ...['node', 'test/vm/run.mjs', '--timeout', '1200', '--'],
-      ...mocha('build/ts/test/peers/**/*.test.js'),
+      ...mocha('--ignore', QEMU_GUEST, 'build/ts/test/peers/**/*.test.js'),
     ]);
+  }
+  const { image } = await ensureKernel('6.1');
+  if (await stages.run('building what keeps machines', ['make', '-s', '-C', 'test/kernel'])) {
+    await stages.run(
+      'QEMU with KVM, on guest memory',
+      [
+        ...['node', 'test/vm/run.mjs', '--memory', '1024', '--timeout', '900', '--'],
+        ...['build/test-kernel/with_machines', ...mocha(QEMU_GUEST)],
+      ],
+      { EXMEM_GUEST_KERNEL: image },
+      EMULATOR_HUNG,
+    );
   }
   return stages.finish('peers');
 });

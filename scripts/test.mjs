@@ -54,6 +54,28 @@ await runMain(async () => {
     {},
     EMULATOR_HUNG,
   );
+  await stages.run(
+    `guests in a small machine on kernel ${kernel}`,
+    [
+      ...['node', 'test/vm/run.mjs', '--kernel', kernel, '--memory', '1024', '--timeout', '900', '--'],
+      ...['sh', 'test/kernel/run.sh', 'guest_kvm_test', 'guest_bind_test', 'guest_view_kvm_test'],
+      ...['guest_hazard_clock_test', 'guest_hazard_pv_test', 'guest_hazard_monitor_test'],
+      ...['guest_hazard_slot_test', 'guest_hazard_nested_test', 'guest_compare_test'],
+    ],
+    {},
+    EMULATOR_HUNG,
+  );
+  await stages.run(
+    `API tests with KVM on kernel ${kernel}`,
+    [
+      ...['node', 'test/vm/run.mjs', '--kernel', kernel, '--memory', '1024', '--timeout', '900', '--'],
+      'build/test-kernel/with_machines',
+      // The others are on KVM itself.
+      ...mocha('--timeout', '120000', compiledTest(everything ? 'api/kvm*' : 'api/kvm-{guest-memory,address-space}')),
+    ],
+    {},
+    EMULATOR_HUNG,
+  );
   if (kernel === 'debug') {
     // Not for all of them: it takes a view of process memory for corruption.
     await stages.run('kernel tests under page_table_check', [

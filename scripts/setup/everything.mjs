@@ -5,7 +5,14 @@ import { ensureAddon } from './addon.mjs';
 import { ensureKernel } from './kernel.mjs';
 import { ensureModules } from './module.mjs';
 import { ensureNodeModules, ensureTypeScript } from './node.mjs';
-import { addonPackages, ensurePackages, machinePackages, modulePackages, peerPackages } from './packages.mjs';
+import {
+  addonPackages,
+  ensurePackages,
+  guestPackages,
+  machinePackages,
+  modulePackages,
+  peerPackages,
+} from './packages.mjs';
 
 /** What a program needs where the module is loaded. */
 export async function ensureLibrary() {
@@ -27,7 +34,8 @@ export async function ensureMachine(kernelName) {
 /** @param {string} kernelName */
 export async function ensureEverything(kernelName) {
   // All packages at once: apt-get takes its time for each call.
-  await ensurePackages([...addonPackages, ...modulePackages, ...machinePackages, ...peerPackages]);
+  const packages = [addonPackages, modulePackages, machinePackages, peerPackages, guestPackages];
+  await ensurePackages(packages.flat());
   await ensureLibrary();
   await ensureMachine(kernelName);
 }

@@ -14,6 +14,8 @@ const MODULES = [
   { name: 'exclusive_memory', source: 'kmod' },
   // Reaches the kernel-side interface, for tests only.
   { name: 'exclusive_memory_test', source: 'test/kernel/module' },
+  // Lets KVM read a guest's instructions where the emulated processor does not; never part of a package.
+  { name: 'exclusive_memory_fetch_test', source: 'test/kernel/fetch-module' },
 ];
 
 /** @param {string} name of a file */

@@ -13,7 +13,7 @@ import { inBuild, root } from '../setup/paths.mjs';
 import { filesUnder } from '../setup/steps.mjs';
 
 /** In this order: the second uses symbols of the first. */
-const DIRECTORIES = ['kmod', 'test/kernel/module'];
+const DIRECTORIES = ['kmod', 'test/kernel/module', 'test/kernel/fetch-module'];
 
 /** Without a word on what is done, and without BTF, for which the packages lack a vmlinux. */
 const CHECKED = ['-s', 'W=1', 'C=2', 'CONFIG_DEBUG_INFO_BTF_MODULES='];

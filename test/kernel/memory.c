@@ -3,17 +3,25 @@
 #include <signal.h>
 #include <string.h>
 
+#include "guest.h"
 #include "memory.h"
 #include "test_module.h"
 
+bool is_host_access(void)
+{
+	static const char prefix[] = "host_access_";
+
+	return !strncmp(program_invocation_short_name, prefix, strlen(prefix));
+}
+
 int open_device(void)
 {
-	return expect_ok(open(DEVICE, O_RDWR | O_CLOEXEC));
+	return expect_ok(open(is_host_access() ? GUEST_DEVICE : DEVICE, O_RDWR | O_CLOEXEC));
 }
 
 int create_ioctl(struct exmem_create create)
 {
-	int device = open_device();
+	int device = expect_ok(open(DEVICE, O_RDWR | O_CLOEXEC));
 	int fd = ioctl(device, EXMEM_CREATE, &create);
 	int err = errno;
 
@@ -24,6 +32,8 @@ int create_ioctl(struct exmem_create create)
 
 int make_memfd_flags(uint64_t size, uint32_t flags)
 {
+	if (is_host_access())
+		flags |= HOST_ACCESS;
 	return expect_ok(create_ioctl((struct exmem_create){
 		.size = size, .flags = flags, .fd_flags = O_CLOEXEC, .name = "test",
 	}));

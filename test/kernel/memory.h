@@ -17,6 +17,12 @@
 #define PAGE ((size_t)4096)
 #define BLOCK ((size_t)2 << 20)
 
+/*
+ * Rules of all exclusive memory are tested with guest memory too: host_access_map_test is map_test, whose objects are
+ * made with EXMEM_CREATE_HOST_ACCESS, or by opening /dev/exclusive_guest.
+ */
+bool is_host_access(void);
+
 /* A test's end closes all of these. */
 int open_device(void);
 int make_memfd(uint64_t size);

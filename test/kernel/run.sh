@@ -17,13 +17,18 @@ PATH=$PATH:/usr/sbin:/sbin
 
 # In this order. These need more than a booted kernel, and skip without it:
 #	compare_test		secretmem.enable=1 on the command line (--append)
-#	fault_injection_test, view_fault_injection_test
+#	fault_injection_test, view_fault_injection_test, guest_fault_injection_test
 #				CONFIG_FAULT_INJECTION (--kernel debug)
 #	hibernate_test		CONFIG_HIBERNATION, and no lockdown
 #	hwpoison_test		CONFIG_MEMORY_FAILURE; takes a page out of use for good
 #	unload_test		the last: unloads the module and loads it again
 # Not among them, for a small machine of their own:
-#	kvm_test, view_kvm_test	/dev/kvm, with which an emulator may hang
+#	kvm_test, view_kvm_test, guest_bind_test, guest_view_kvm_test
+#				/dev/kvm, with which an emulator may hang
+#	guest_kvm_test, guest_hazard_clock_test, guest_hazard_pv_test,
+#	guest_hazard_monitor_test, guest_hazard_slot_test, guest_hazard_nested_test,
+#	guest_compare_test	the same; where the processor is an emulator's, they load
+#				exclusive_memory_fetch_test.ko of EXMEM_MODULES
 #	alias_test		takes nearly all memory for a moment
 all="create_test map_test mremap_test fork_test handover_test nobody_reads_test
 limits_test notifier_test destroy_test direct_map_test trace_test
@@ -31,6 +36,10 @@ view_ioctl_test view_ranges_test view_seed_test view_access_test view_syscall_te
 view_revoke_test view_file_test view_disk_test view_truncate_test view_hugetlb_test
 view_process_test view_mutual_test view_exclusive_test view_race_test
 view_stall_test view_pressure_test view_scale_test view_lifetime_test view_fault_injection_test
+guest_map_test guest_nobody_reads_test guest_populate_test guest_share_test guest_view_test
+guest_notifier_test guest_device_test guest_lifetime_test guest_fault_injection_test
+host_access_map_test host_access_mremap_test host_access_fork_test host_access_handover_test
+host_access_nobody_reads_test host_access_limits_test host_access_destroy_test
 hibernate_test fault_injection_test compare_test lifetime_test hwpoison_test
 unload_test"
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,4 +72,60 @@ struct page_reads read_page(uint64_t pfn)
 	else if (!strstr(answer, "image none"))
 		fail("page: \"%s\"", answer);
 	return reads;
+}
+
+/* One descriptor: that of a file which is read may be one that is written. */
+static ssize_t ask(const char *path, uint64_t pfn, void *answer, size_t size)
+{
+	int fd = expect_ok(open(path, O_RDWR | O_CLOEXEC)), err = 0;
+	char text[32];
+	ssize_t n;
+
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)pfn);
+	expect_ok(write(fd, text, strlen(text)));
+	/* Not from where write(2) left off. */
+	n = pread(fd, answer, size, 0);
+	if (n < 0)
+		err = errno;
+	close(fd);
+	errno = err;
+	return n;
+}
+
+uint64_t direct_map_pfn(uint64_t pfn)
+{
+	char answer[32] = "";
+
+	expect_ok(ask(DIRECTORY "entry", pfn, answer, sizeof(answer) - 1));
+	return strtoull(answer, NULL, 10);
+}
+
+int read_mapped_page(uint64_t pfn, void *bytes)
+{
+	return ask(DIRECTORY "mapped", pfn, bytes, 4096) == 4096 ? 0 : -1;
+}
+
+int read_page_content(uint64_t pfn, void *bytes)
+{
+	return ask(DIRECTORY "content", pfn, bytes, 4096) == 4096 ? 0 : -1;
+}
+
+int count_pages_with_inverted(uint64_t inverted)
+{
+	int fd = expect_ok(open(DIRECTORY "search", O_RDWR | O_CLOEXEC)), found = 0;
+	char answer[4096];
+	ssize_t n;
+
+	expect_equal(sizeof(inverted), write(fd, &inverted, sizeof(inverted)));
+	n = expect_ok(pread(fd, answer, sizeof(answer) - 1, 0));
+	close(fd);
+	answer[n] = '\0';
+	if (!strcmp(answer, "none\n"))
+		return 0;
+	for (char *line = strtok(answer, "\n"); line; line = strtok(NULL, "\n")) {
+		if (found++ < 4)
+			diag("found in page %s", line);
+	}
+	check(found, "search: \"%s\"", answer);
+	return found;
 }

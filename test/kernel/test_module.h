@@ -34,4 +34,16 @@ struct page_reads {
 
 struct page_reads read_page(uint64_t pfn);
 
+/* Which page a page's direct-map entry leads to; 0 if it leads nowhere. */
+uint64_t direct_map_pfn(uint64_t pfn);
+/* The page at a page's address in the direct map, and the page itself: 4096 bytes; -1 or 0. */
+int read_mapped_page(uint64_t pfn, void *bytes);
+int read_page_content(uint64_t pfn, void *bytes);
+
+/*
+ * How many pages of the machine's memory hold eight bytes three times in a row, as far as the direct map leads there.
+ * They are given inverted: a process that has them itself would be found.
+ */
+int count_pages_with_inverted(uint64_t inverted);
+
 #endif

@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "guest.h"
 #include "memory.h"
 #include "process.h"
 #include "system.h"
@@ -233,6 +234,47 @@ TEST("L3 so does a view of the process's memory, and of an object whose descript
 	expect_kept_by(use_view_memory);
 }
 
+static void use_guest(void)
+{
+	make_memfd_flags(PAGE, GUEST);
+}
+
+TEST("L3 so does a guest object, also without a page")
+{
+	expect_kept_by(use_guest);
+}
+
+static void use_guest_device(void)
+{
+	int fd = open_guest_device();
+
+	map(fd, PAGE);
+	close(fd);
+}
+
+TEST("L3 so does a mapping of the guest device")
+{
+	expect_kept_by(use_guest_device);
+}
+
+static void use_guest_slot(void)
+{
+	int view = make_view(PAGE), fd = make_memfd_flags(PAGE, GUEST);
+
+	populate_filled(fd, 0, PAGE, 1);
+	expect_ok(make_shared(fd, 0, PAGE));
+	expect_ok(view_map(view, fd, 0, PAGE, 0, VIEW_RW));
+	expect_signal(0, signal_of_load(map_view(view, 0, 0, RW)));
+	map_view(view, 0, 0, PROT_NONE);
+	close(fd);
+	close(view);
+}
+
+TEST("L3 so does what is left of a view of guest memory, mapped for KVM")
+{
+	expect_kept_by(use_guest_slot);
+}
+
 TEST("L3 a module that depends on it keeps the module")
 {
 	find_modules();
@@ -244,7 +286,7 @@ TEST("L3 a module that depends on it keeps the module")
 TEST("L3 it can be unloaded and loaded again and again, and nothing of it is left between", .seconds = 120)
 {
 	static const char *const gone[] = {
-		DEVICE, VIEW_DEVICE, "/sys/kernel/" NAME, "/sys/module/" NAME, "/sys/kernel/tracing/events/" NAME,
+		DEVICE, GUEST_DEVICE, VIEW_DEVICE, "/sys/kernel/" NAME, "/sys/module/" NAME, "/sys/kernel/tracing/events/" NAME,
 	};
 	pid_t pid;
 
@@ -259,6 +301,8 @@ TEST("L3 it can be unloaded and loaded again and again, and nothing of it is lef
 				expect_ok(destroy(fd));
 			use_view_mapping();
 			use_view_memory();
+			use_guest_device();
+			use_guest_slot();
 			succeed();
 		}
 		expect_success(pid);

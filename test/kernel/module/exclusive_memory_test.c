@@ -20,6 +20,13 @@
  * page		write a pfn, then read "direct_map RESULT image RESULT": 0 if the
  *		page can be read there, else the errno; "none" if there is no
  *		such address
+ * entry	write a pfn, then read which page its direct-map entry leads to, which
+ *		is another one for guest memory; "none" if it leads nowhere
+ * mapped	write a pfn, then read the page that is at its address there
+ * content	write a pfn, then read the page itself, by an address of its own
+ * search	write 8 bytes, each inverted lest this is a copy of them, then read the
+ *		pfns of all pages at whose address in the direct map they are found
+ *		three times in a row, at any place; "none" if there are none
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -29,11 +36,13 @@
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/nodemask.h>
 #include <linux/pfn.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
+#include <linux/vmalloc.h>
 #include <linux/restrictedmem.h>
 
 #define NAME_SIZE	16
@@ -370,6 +379,204 @@ static const struct file_operations page_fops = {
 	.release = single_release,
 };
 
+static int entry_show(struct seq_file *m, void *unused)
+{
+	unsigned long addr, pfn;
+	unsigned int level;
+	pte_t *entry;
+
+	if (!pfn_valid(page_pfn))
+		return -ENXIO;
+	addr = (unsigned long)pfn_to_kaddr(page_pfn);
+	entry = lookup_address(addr, &level);
+	if (!entry || !pte_present(*entry)) {
+		seq_puts(m, "none\n");
+		return 0;
+	}
+	switch (level) {
+	case PG_LEVEL_1G:
+		pfn = pud_pfn(*(pud_t *)entry) + ((addr & ~PUD_MASK) >> PAGE_SHIFT);
+		break;
+	case PG_LEVEL_2M:
+		pfn = pmd_pfn(*(pmd_t *)entry) + ((addr & ~PMD_MASK) >> PAGE_SHIFT);
+		break;
+	default:
+		pfn = pte_pfn(*entry);
+	}
+	seq_printf(m, "%lu\n", pfn);
+	return 0;
+}
+
+static int entry_open(struct inode *inode, struct file *file)
+{
+	return single_open(file, entry_show, NULL);
+}
+
+static const struct file_operations entry_fops = {
+	.owner = THIS_MODULE,
+	.open = entry_open,
+	.write = page_write,
+	.read = seq_read,
+	.llseek = seq_lseek,
+	.release = single_release,
+};
+
+static int read_mapped(void *to)
+{
+	return copy_from_kernel_nofault(to, pfn_to_kaddr(page_pfn), PAGE_SIZE);
+}
+
+static int read_content(void *to)
+{
+	struct page *page = pfn_to_page(page_pfn);
+	void *alias = vmap(&page, 1, VM_MAP, PAGE_KERNEL_RO);
+
+	if (!alias)
+		return -ENOMEM;
+	memcpy(to, alias, PAGE_SIZE);
+	vunmap(alias);
+	/* Else the processor may still find it there. */
+	vm_unmap_aliases();
+	return 0;
+}
+
+static ssize_t read_whole_page(char __user *buf, size_t count, loff_t *ppos,
+			       int (*read)(void *to))
+{
+	void *copy;
+	ssize_t n;
+
+	if (!pfn_valid(page_pfn))
+		return -ENXIO;
+	copy = (void *)__get_free_page(GFP_KERNEL);
+	if (!copy)
+		return -ENOMEM;
+	n = read(copy);
+	if (!n)
+		n = simple_read_from_buffer(buf, count, ppos, copy, PAGE_SIZE);
+	/* No copy of a page is left for others to find. */
+	memzero_explicit(copy, PAGE_SIZE);
+	free_page((unsigned long)copy);
+	return n;
+}
+
+static ssize_t mapped_read(struct file *file, char __user *buf, size_t count,
+			   loff_t *ppos)
+{
+	return read_whole_page(buf, count, ppos, read_mapped);
+}
+
+static ssize_t content_read(struct file *file, char __user *buf, size_t count,
+			    loff_t *ppos)
+{
+	return read_whole_page(buf, count, ppos, read_content);
+}
+
+static const struct file_operations mapped_fops = {
+	.owner = THIS_MODULE,
+	.open = simple_open,
+	.write = page_write,
+	.read = mapped_read,
+};
+
+static const struct file_operations content_fops = {
+	.owner = THIS_MODULE,
+	.open = simple_open,
+	.write = page_write,
+	.read = content_read,
+};
+
+static u64 search_inverted;
+
+static ssize_t search_write(struct file *file, const char __user *buf,
+			    size_t count, loff_t *ppos)
+{
+	if (count != sizeof(search_inverted))
+		return -EINVAL;
+	if (copy_from_user(&search_inverted, buf, count))
+		return -EFAULT;
+	return count;
+}
+
+/*
+ * Of what is there three times in a row, wherever it starts, two aligned words
+ * are whole, and both the same rotation of it. The bytes themselves are never in
+ * a register, which the next interrupt would leave on a stack.
+ */
+static __no_sanitize_address bool has_sought(const u64 *words,
+					     const u64 rotations[8])
+{
+	const int nr = PAGE_SIZE / sizeof(*words);
+	int i, j;
+
+	for (i = 0; i < nr - 1; i++) {
+		if (likely(words[i] != words[i + 1]) || !words[i])
+			continue;
+		for (j = 0; j < 8; j++) {
+			if ((words[i] ^ rotations[j]) == ~0ULL)
+				return true;
+		}
+	}
+	return false;
+}
+
+static int search_node(struct seq_file *m, int nid, void *copy)
+{
+	unsigned long end = node_end_pfn(nid), pfn;
+	u64 rotations[8];
+	int found = 0;
+	int i;
+
+	for (i = 0; i < 8; i++)
+		rotations[i] = rol64(search_inverted, 8 * i);
+
+	for (pfn = node_start_pfn(nid); pfn < end; pfn++) {
+		cond_resched();
+		if (!pfn_to_online_page(pfn) || pfn == page_to_pfn(virt_to_page(copy)))
+			continue;
+		/* Exclusive pages have no address there. */
+		if (copy_from_kernel_nofault(copy, pfn_to_kaddr(pfn), PAGE_SIZE))
+			continue;
+		if (has_sought(copy, rotations)) {
+			seq_printf(m, "%lu\n", pfn);
+			found++;
+		}
+	}
+	return found;
+}
+
+static int search_show(struct seq_file *m, void *unused)
+{
+	int found = 0;
+	void *copy;
+	int nid;
+
+	copy = (void *)__get_free_page(GFP_KERNEL);
+	if (!copy)
+		return -ENOMEM;
+	for_each_online_node(nid)
+		found += search_node(m, nid, copy);
+	if (!found)
+		seq_puts(m, "none\n");
+	memzero_explicit(copy, PAGE_SIZE);
+	free_page((unsigned long)copy);
+	return 0;
+}
+
+static int search_open(struct inode *inode, struct file *file)
+{
+	return single_open(file, search_show, NULL);
+}
+
+static const struct file_operations search_fops = {
+	.owner = THIS_MODULE,
+	.open = search_open,
+	.write = search_write,
+	.read = seq_read,
+	.llseek = seq_lseek,
+	.release = single_release,
+};
+
 static int __init test_init(void)
 {
 	debugfs_dir = debugfs_create_dir("exclusive_memory_test", NULL);
@@ -377,6 +584,10 @@ static int __init test_init(void)
 	debugfs_create_file("log", 0400, debugfs_dir, NULL, &log_fops);
 	debugfs_create_file("pfn", 0600, debugfs_dir, NULL, &pfn_fops);
 	debugfs_create_file("page", 0600, debugfs_dir, NULL, &page_fops);
+	debugfs_create_file("entry", 0600, debugfs_dir, NULL, &entry_fops);
+	debugfs_create_file("mapped", 0600, debugfs_dir, NULL, &mapped_fops);
+	debugfs_create_file("content", 0600, debugfs_dir, NULL, &content_fops);
+	debugfs_create_file("search", 0600, debugfs_dir, NULL, &search_fops);
 	return 0;
 }
 
