@@ -17,9 +17,10 @@
  * and is never held when one of the above is taken. Memory is allocated under
  * all but the innermost three; none of these locks is taken by reclaim.
  *
- * Two things are waited for with locks held. With notifier_lock, that page
+ * Three things are waited for with locks held. With notifier_lock, that page
  * references go: they do without it. With exmem_view.lock, that an mmap(2) whose
- * part in view_slot.c is done gets on: it takes none of these any more.
+ * part in view_slot.c is done gets on: it takes none of these any more. And with
+ * an mmap lock, that a bind in guest_ioctl.c ends, which takes none of those.
  *
  * A source of a view is looked up in the page table of another address space,
  * under that one's mmap_lock: with none of these locks held, or, with the
@@ -199,6 +200,7 @@ static inline bool exmem_object_adopts(struct exmem_object *obj)
  * @sealed: EXMEM_STATE_CONTENT_SEALED and EXMEM_STATE_LAYOUT_SEALED
  * @vm: the KVM VM that it is bound to, or NULL; set once
  * @mm: the address space that may map it then
+ * @binding: whether it can be bound is being found out
  */
 struct exmem_guest {
 	struct exmem_guest_pages *pages;
@@ -207,6 +209,7 @@ struct exmem_guest {
 	u32 sealed;
 	struct file *vm;
 	struct mm_struct *mm;
+	bool binding;
 };
 
 #define EXMEM_GUEST_SHARED	BIT(31)	/* the host may refer to the page */

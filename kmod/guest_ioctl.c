@@ -161,13 +161,6 @@ static int may_bind(struct exmem_object *obj, struct file *vm)
 	return 0;
 }
 
-/* With the object's lock held. */
-static void set_bound(struct exmem_object *obj, struct file *vm, struct mm_struct *mm)
-{
-	obj->guest->vm = vm;
-	WRITE_ONCE(obj->guest->mm, mm);
-}
-
 /* Does anybody else have pages, now that nobody can get any? */
 static int check_bound(struct exmem_object *obj)
 {
@@ -175,36 +168,43 @@ static int check_bound(struct exmem_object *obj)
 	       (obj->pages ? exmem_guest_wait_unpinned(obj, 0, obj->nr_pages) : 0);
 }
 
+/* With the notifier lock held: no mapping begins meanwhile. */
+static int bind_locked(struct exmem_object *obj, struct file *vm)
+{
+	struct exmem_guest *guest = obj->guest;
+	int err;
+
+	mutex_lock(&obj->lock);
+	err = may_bind(obj, vm);
+	if (err || guest->vm) {
+		mutex_unlock(&obj->lock);
+		return err;
+	}
+	guest->binding = true;
+	mutex_unlock(&obj->lock);
+
+	err = check_bound(obj);
+
+	mutex_lock(&obj->lock);
+	guest->binding = false;
+	if (!err) {
+		guest->vm = get_file(vm);
+		mmgrab(current->mm);
+		WRITE_ONCE(guest->mm, current->mm);
+	}
+	mutex_unlock(&obj->lock);
+	return err;
+}
+
 static int bind(struct exmem_object *obj, struct file *vm)
 {
-	bool bound = false;
 	int err;
 
 	if (!exmem_kvm_is_vm_of(vm, current->mm))
 		return -EINVAL;
 	if (mutex_lock_killable(&obj->notifier_lock))
 		return -EINTR;
-
-	mutex_lock(&obj->lock);
-	err = may_bind(obj, vm);
-	if (!err && !obj->guest->vm) {
-		set_bound(obj, vm, current->mm);
-		bound = true;
-	}
-	mutex_unlock(&obj->lock);
-	if (!bound)
-		goto unlock;
-
-	err = check_bound(obj);
-	if (err) {
-		mutex_lock(&obj->lock);
-		set_bound(obj, NULL, NULL);
-		mutex_unlock(&obj->lock);
-	} else {
-		get_file(vm);
-		mmgrab(current->mm);
-	}
-unlock:
+	err = bind_locked(obj, vm);
 	mutex_unlock(&obj->notifier_lock);
 	return err;
 }

@@ -69,13 +69,14 @@ static int share(struct exmem_object *obj, pgoff_t first, pgoff_t end, bool zero
 	pgoff_t i;
 	int err;
 
+	/* Not after they are shown: it is what must not be seen. */
+	if (zero)
+		wipe(obj, first, end);
 	err = lead(obj, first, end, 0, true);
 	if (err) {
 		lead(obj, first, end, 0, false);
 		return err;
 	}
-	if (zero)
-		wipe(obj, first, end);
 	for (i = first; i < end; i++) {
 		if (!shares[i]) {
 			shares[i] = EXMEM_GUEST_SHARED;

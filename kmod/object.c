@@ -411,7 +411,7 @@ void exmem_object_mapping_gone(struct exmem_object *obj)
 	obj->vma = NULL;
 	/* Nobody but those who have references can reach the pages now. */
 	if (destroy)
-		obj->revoked = true;
+		WRITE_ONCE(obj->revoked, true);
 	free_if_unused(obj);
 	mutex_unlock(&obj->lock);
 	exmem_count(EXMEM_MAPPINGS, -1);
@@ -445,11 +445,23 @@ static bool revocable(struct exmem_object *obj)
 	return revocable;
 }
 
+/* Somebody else destroys it: with notifier_lock held, which is dropped to wait. */
+static void wait_destroyed(struct exmem_object *obj)
+{
+	while (!READ_ONCE(obj->revoked)) {
+		mutex_unlock(&obj->notifier_lock);
+		usleep_range(50, 200);
+		mutex_lock(&obj->notifier_lock);
+	}
+}
+
 /* With notifier_lock held, which is dropped to wait for mmap(2) or munmap(2). */
 static void destroy_locked(struct exmem_object *obj)
 {
-	if (obj->destroyed)
+	if (obj->destroyed) {
+		wait_destroyed(obj);
 		return;
+	}
 	mutex_lock(&obj->lock);
 	WRITE_ONCE(obj->destroyed, true);
 	mutex_unlock(&obj->lock);
@@ -465,7 +477,7 @@ static void destroy_locked(struct exmem_object *obj)
 	exmem_mapping_revoke(obj);
 
 	mutex_lock(&obj->lock);
-	obj->revoked = true;
+	WRITE_ONCE(obj->revoked, true);
 	if (obj->references && obj->pages)
 		exmem_pool_wipe(obj->pages, obj->nr_pages);
 	free_if_unused(obj);
@@ -506,6 +518,11 @@ void exmem_object_destroy_all(void)
 	list_for_each_entry(obj, &exmem_objects, list) {
 		mutex_lock(&obj->notifier_lock);
 		destroy_locked(obj);
+		/* One that had references when it was unmapped has its bytes. */
+		mutex_lock(&obj->lock);
+		if (obj->pages)
+			exmem_pool_wipe(obj->pages, obj->nr_pages);
+		mutex_unlock(&obj->lock);
 		mutex_unlock(&obj->notifier_lock);
 	}
 	mutex_unlock(&exmem_objects_lock);
@@ -642,8 +659,8 @@ EXPORT_SYMBOL_GPL(restrictedmem_is_guest);
  * @pfn: its frame, without a reference, until the notifier's revoke_guest
  *
  * Return: 0, -EINVAL if @file is something else or there is no such page, -EACCES
- * if @mm may not have it, or the object is bound to another one, -ENXIO if it is
- * destroyed, -EHWPOISON, -ENOMEM, -EINTR.
+ * if @mm may not have it, or the object is bound to another one, -EAGAIN while it
+ * is being bound, -ENXIO if it is destroyed, -EHWPOISON, -ENOMEM, -EINTR.
  */
 int restrictedmem_guest_pfn(struct file *file, pgoff_t index, struct mm_struct *mm,
 			    bool trusted, unsigned long *pfn)
@@ -657,6 +674,8 @@ int restrictedmem_guest_pfn(struct file *file, pgoff_t index, struct mm_struct *
 	mutex_lock(&obj->lock);
 	if (obj->destroyed)
 		err = -ENXIO;
+	else if (obj->guest->binding)
+		err = -EAGAIN;
 	else if (obj->guest->mm ? obj->guest->mm != mm : !trusted)
 		err = -EACCES;
 	else if (!obj->size || index >= obj->nr_pages)
@@ -671,3 +690,16 @@ int restrictedmem_guest_pfn(struct file *file, pgoff_t index, struct mm_struct *
 	return err;
 }
 EXPORT_SYMBOL_GPL(restrictedmem_guest_pfn);
+
+/**
+ * restrictedmem_guest_is_bound() - is a guest object bound to a VM of this one
+ * @file: a guest object
+ * @mm: an address space
+ */
+bool restrictedmem_guest_is_bound(struct file *file, struct mm_struct *mm)
+{
+	struct exmem_object *obj = exmem_file_object(file);
+
+	return obj && obj->guest && READ_ONCE(obj->guest->mm) == mm;
+}
+EXPORT_SYMBOL_GPL(restrictedmem_guest_is_bound);

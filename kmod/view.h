@@ -59,6 +59,7 @@ struct exmem_view_range;
  * @control: one change at a time; held for no longer than the kernel itself
  *	needs, so that nothing else than the owner delays a revocation
  * @size: bytes, 0 until it is set, once; protected by @control
+ * @changes: counts changes of the layout; protected by @control
  * @exclusives: sources that are exclusive memory, by file; protected by @control
  * @closed: the control file is gone; protected by @control
  * @shadow: where files are mapped, NULL before the first; set once
@@ -85,6 +86,7 @@ struct exmem_view {
 
 	struct mutex control;
 	u64 size;
+	unsigned long changes;
 	DECLARE_HASHTABLE(exclusives, 6);
 	bool closed;
 	struct exmem_shadow *shadow;

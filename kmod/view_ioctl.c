@@ -156,38 +156,37 @@ static int map_file(struct exmem_view *view, struct file *file,
 			    info->fd_offset, info->flags);
 }
 
+/* With the view's control held. */
 static int unmap(struct exmem_view *view, u64 offset, u64 size)
 {
 	LIST_HEAD(nothing);
-	int err;
 
-	mutex_lock(&view->control);
-	err = check_interval(view, offset, size);
-	if (!err)
-		err = exmem_view_replace(view, offset >> PAGE_SHIFT,
-					 (offset + size) >> PAGE_SHIFT, &nothing);
-	mutex_unlock(&view->control);
-	return err;
+	return exmem_view_replace(view, offset >> PAGE_SHIFT,
+				  (offset + size) >> PAGE_SHIFT, &nothing);
 }
 
-/*
- * Without control: this waits for the mmap lock of whoever has a slot. What
- * cannot be shown to guests is not shown to anybody.
- */
+/* Without control: this waits for the mmap lock of whoever has a slot. */
 static int fill_slots(struct exmem_view *view, u64 offset, u64 size)
 {
-	int err = exmem_view_fill_slots(view, offset >> PAGE_SHIFT,
-					(offset + size) >> PAGE_SHIFT);
+	return exmem_view_fill_slots(view, offset >> PAGE_SHIFT,
+				     (offset + size) >> PAGE_SHIFT);
+}
 
-	if (err)
+/* What cannot be shown to guests is not shown to anybody. */
+static void unmap_unless_changed(struct exmem_view *view, u64 offset, u64 size,
+				 unsigned long changes)
+{
+	mutex_lock(&view->control);
+	if (view->changes == changes)
 		unmap(view, offset, size);
-	return err;
+	mutex_unlock(&view->control);
 }
 
 static int map_exclusive(struct exmem_view *view, struct file *file,
 			 const struct memview_map_fd_info *info)
 {
 	struct exmem_view_source *source;
+	unsigned long changes = 0;
 	int err;
 
 	mutex_lock(&view->control);
@@ -203,9 +202,15 @@ static int map_exclusive(struct exmem_view *view, struct file *file,
 		   info->flags);
 	exmem_view_exclusive_settle(source);
 	exmem_view_source_put(source);
+	changes = view->changes;
 unlock:
 	mutex_unlock(&view->control);
-	return err ?: fill_slots(view, info->mem_offset, info->size);
+	if (err)
+		return err;
+	err = fill_slots(view, info->mem_offset, info->size);
+	if (err)
+		unmap_unless_changed(view, info->mem_offset, info->size, changes);
+	return err;
 }
 
 static int check_map_file(struct exmem_view *view, struct file *file,
@@ -295,7 +300,13 @@ static long ioctl_unmap_fd(struct exmem_view *view, unsigned int cmd,
 	int err;
 
 	err = exmem_copy_argument(&interval, sizeof(interval), cmd, arg);
-	return err ?: unmap(view, interval.mem_offset, interval.size);
+	if (err)
+		return err;
+	mutex_lock(&view->control);
+	err = check_interval(view, interval.mem_offset, interval.size) ?:
+	      unmap(view, interval.mem_offset, interval.size);
+	mutex_unlock(&view->control);
+	return err;
 }
 
 static long ioctl_protect(struct exmem_view *view, unsigned int cmd,

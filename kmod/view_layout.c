@@ -216,6 +216,7 @@ int exmem_view_replace(struct exmem_view *view, pgoff_t start, pgoff_t end,
 		return err;
 	}
 
+	view->changes++;
 	down_write(&view->lock);
 	range = exmem_view_range_after(view, start);
 	while (range && range->start < end) {

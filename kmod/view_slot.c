@@ -28,8 +28,12 @@
 #include "view.h"
 #include "compat/compat.h"
 
-/* Pages that are put in, at most, before others get a chance to take some out. */
-#define CHUNK		1024
+/*
+ * What is done, at most, before others get a chance to take something out: pages,
+ * of which a range counts as some, as its object may have to get its own first.
+ */
+#define CHUNK		512
+#define RANGE_COST	32
 
 /**
  * struct view_slot - a mapping that is PROT_NONE
@@ -85,7 +89,7 @@ static int fill_range(struct view_slot *slot, struct vm_area_struct *vma,
 {
 	bool writable = slot->writable && range->flags & MEMVIEW_MAP_WRITE;
 	bool trusted = slot->mm == slot->view->owner;
-	unsigned long pfn;
+	unsigned long addr, pfn;
 	int err;
 
 	for (; *page < end; (*page)++) {
@@ -94,13 +98,12 @@ static int fill_range(struct view_slot *slot, struct vm_area_struct *vma,
 					      slot->mm, trusted, &pfn);
 		if (err == -EHWPOISON)
 			continue;
-		if (err == -ENOMEM || err == -EINTR)
+		if (err == -ENOMEM || err == -EINTR || err == -EAGAIN)
 			return err;
 		if (err)
 			break;
-		if (exmem_insert_hidden_pfn(vma, vma->vm_start +
-					    ((*page - slot->first) << PAGE_SHIFT),
-					    pfn, writable) & VM_FAULT_OOM)
+		addr = vma->vm_start + ((*page - slot->first) << PAGE_SHIFT);
+		if (exmem_insert_hidden_pfn(vma, addr, pfn, writable) & VM_FAULT_OOM)
 			return -ENOMEM;
 	}
 	*page = end;
@@ -112,21 +115,40 @@ static int fill_chunk(struct view_slot *slot, struct vm_area_struct *vma,
 		      pgoff_t *page, pgoff_t end)
 {
 	struct exmem_view_range *range;
-	pgoff_t to;
+	long left = CHUNK;
+	pgoff_t from;
 	int err;
 
 	for (range = exmem_view_range_after(slot->view, *page);
 	     range && range->start < end; range = exmem_view_range_next(range)) {
-		if (!shows_guest(range))
-			continue;
-		*page = max(*page, range->start);
-		to = min3(end, range->end, *page + CHUNK);
-		err = fill_range(slot, vma, range, page, to);
-		if (err || to < range->end)
-			return err;
+		if (left <= 0)
+			return 0;
+		from = *page = max(*page, range->start);
+		if (shows_guest(range)) {
+			err = fill_range(slot, vma, range, page,
+					 min3(end, range->end, from + left));
+			if (err || *page < min(end, range->end))
+				return err;
+		}
+		left -= *page - from + RANGE_COST;
+		*page = min(end, range->end);
 	}
 	*page = end;
 	return 0;
+}
+
+/* After a chunk: is there more to do? */
+static int after_chunk(int err)
+{
+	if (fatal_signal_pending(current))
+		return -EINTR;
+	/* An object is being bound: soon it is clear to whom. */
+	if (err == -EAGAIN) {
+		usleep_range(50, 200);
+		return 0;
+	}
+	cond_resched();
+	return err;
 }
 
 static void unlist(struct view_slot *slot)
@@ -151,6 +173,7 @@ static void slot_close(struct vm_area_struct *vma)
 static void slot_open(struct vm_area_struct *vma)
 {
 	vma->vm_private_data = NULL;
+	exmem_vm_flags_set(vma, VM_WIPEONFORK);
 	exmem_zap_vma(vma);
 }
 
@@ -204,9 +227,8 @@ static int fill_new(struct view_slot *slot, struct vm_area_struct *vma)
 		if (!err && page == slot->end)
 			slot->filled = true;
 		up_read(&view->lock);
-		if (fatal_signal_pending(current))
-			err = err ?: -EINTR;
-		cond_resched();
+		if (!slot->filled)
+			err = after_chunk(err);
 	}
 	return err;
 }
@@ -292,11 +314,26 @@ static int fill_area(struct view_slot *slot, pgoff_t start, pgoff_t end)
 		down_read(&slot->view->lock);
 		err = fill_chunk(slot, vma, &page, end);
 		up_read(&slot->view->lock);
-		if (fatal_signal_pending(current))
-			err = err ?: -EINTR;
-		cond_resched();
+		err = after_chunk(err);
 	}
 	return err;
+}
+
+/* Others' mmap locks are not waited for in vain. */
+static bool may_have_pages(struct view_slot *slot, pgoff_t start, pgoff_t end)
+{
+	struct exmem_view *view = slot->view;
+	struct exmem_view_range *range;
+	bool may = false;
+
+	down_read(&view->lock);
+	for (range = exmem_view_range_after(view, start);
+	     range && range->start < end && !may; range = exmem_view_range_next(range))
+		may = shows_guest(range) &&
+		      (slot->mm == view->owner ||
+		       restrictedmem_guest_is_bound(range->source->file, slot->mm));
+	up_read(&view->lock);
+	return may;
 }
 
 static int fill_slot(struct view_slot *slot, pgoff_t start, pgoff_t end)
@@ -305,14 +342,16 @@ static int fill_slot(struct view_slot *slot, pgoff_t start, pgoff_t end)
 
 	if (fatal_signal_pending(current))
 		return -EINTR;
-	if (!mmget_not_zero(slot->mm))
+	if (!may_have_pages(slot, max(start, slot->first), min(end, slot->end)) ||
+	    !mmget_not_zero(slot->mm))
 		return 0;
 	err = mmap_read_lock_killable(slot->mm);
 	if (!err) {
 		err = fill_area(slot, start, end);
 		mmap_read_unlock(slot->mm);
 	}
-	mmput(slot->mm);
+	/* If it is the last one, its end is not the caller's business. */
+	mmput_async(slot->mm);
 	return err;
 }
 

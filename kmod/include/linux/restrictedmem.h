@@ -79,5 +79,6 @@ void restrictedmem_put_page(struct file *file, struct page *page);
 bool restrictedmem_is_guest(struct file *file);
 int restrictedmem_guest_pfn(struct file *file, pgoff_t index, struct mm_struct *mm,
 			    bool trusted, unsigned long *pfn);
+bool restrictedmem_guest_is_bound(struct file *file, struct mm_struct *mm);
 
 #endif /* _LINUX_RESTRICTEDMEM_H */
