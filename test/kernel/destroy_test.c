@@ -2,8 +2,10 @@
 /* R16: EXMEM_DESTROY. */
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "memory.h"
@@ -323,6 +325,69 @@ TEST("R16 several destroys at once", .seconds = 120)
 		unmap(p, SIZE);
 		close(fd);
 	}
+}
+
+/* So large that mapping it takes a while. */
+#define LARGE (4 * BLOCK)
+
+static int go;
+static useconds_t delay_us;
+
+static void *destroy_wholly(void *unused)
+{
+	(void)unused;
+	wait_at_gate(go);
+	usleep(delay_us);
+	expect_ok(destroy(fd));
+	/* Whoever returns first: the bytes are gone. */
+	expect_equal(0, info_of(fd).resident);
+	return NULL;
+}
+
+/* On one processor, threads that destroy interrupt one that maps wherever it can be. */
+static pthread_t start_destroyer(void)
+{
+	struct sched_param priority = { .sched_priority = 1 };
+	pthread_t thread;
+
+	expect_equal(0, pthread_create(&thread, NULL, destroy_wholly, NULL));
+	expect_equal(0, pthread_setschedparam(thread, SCHED_FIFO, &priority));
+	return thread;
+}
+
+TEST("R16 none of several destroys returns before the first is done, which waits for mmap", .seconds = 120)
+{
+	uint64_t began = now_ns(), map_ns;
+	unsigned int seed = 1;
+	cpu_set_t one;
+	int maps = 0;
+
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	expect_ok(sched_setaffinity(0, sizeof(one), &one));
+	go = make_gate();
+	p = map(make_memfd(LARGE), LARGE);
+	map_ns = now_ns() - began;
+	unmap(p, LARGE);
+	for (int i = 0; i < 10 || (i < 200 && now_ns() - began < UINT64_C(5000000000)); i++) {
+		pthread_t threads[3];
+
+		fd = make_memfd(LARGE);
+		delay_us = rand_r(&seed) % (map_ns / 1000 + 1);
+		for (size_t t = 0; t < ARRAY_SIZE(threads); t++)
+			threads[t] = start_destroyer();
+		for (size_t t = 0; t < ARRAY_SIZE(threads); t++)
+			open_gate(go);
+		p = try_map(fd, LARGE);
+		check(p != MAP_FAILED || errno == ENXIO, "mmap: %s", errno_name(errno));
+		for (size_t t = 0; t < ARRAY_SIZE(threads); t++)
+			pthread_join(threads[t], NULL);
+		if (p != MAP_FAILED)
+			unmap(p, LARGE);
+		maps += p != MAP_FAILED;
+		close(fd);
+	}
+	diag("%d mappings of %zu bytes", maps, LARGE);
 }
 
 TEST("R16 destroy during fork and exit", .seconds = 120)

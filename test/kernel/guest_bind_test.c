@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /* G4: a guest object that belongs to one virtual machine, in one address space. Needs /dev/kvm. */
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -394,6 +396,58 @@ TEST("G4 when BIND_VM has returned nobody else has it mapped, whoever was mappin
 			expect_equal(EBUSY, answer);
 		unmap(map_none(fd, SIZE), SIZE);
 		expect_success(pid);
+		close(fd);
+	}
+}
+
+#define LARGE (16 * BLOCK)
+
+static _Atomic bool stop;
+
+static void *convert_for_ever(void *unused)
+{
+	(void)unused;
+	while (!stop) {
+		expect_ok(make_shared(fd, 0, LARGE));
+		expect_ok(make_private(fd, 0, LARGE));
+	}
+	return NULL;
+}
+
+TEST("G4 an mmap that has to wait while BIND_VM happens is EACCES", .seconds = 180)
+{
+	uint64_t began = now_ns();
+
+	make_machine();
+	for (int round = 0; round < 5 || (round < 50 && now_ns() - began < UINT64_C(10000000000)); round++) {
+		_Atomic long *maps = expect_ok(mmap(NULL, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+		pthread_t thread;
+		int answer;
+		pid_t pid;
+
+		fd = make_memfd_flags(LARGE, GUEST);
+		pid = start_child();
+		if (!pid) {
+			char *p;
+
+			while ((p = try_map_none(fd, LARGE)) != MAP_FAILED) {
+				/* As long as it is here, binding is EBUSY. */
+				check(!is_bound(), "it is mapped here, and bound elsewhere");
+				++*maps;
+				unmap(p, LARGE);
+			}
+			expect_equal(EACCES, errno);
+			succeed();
+		}
+		stop = false;
+		/* Each conversion lets nobody map or bind it meanwhile. */
+		expect_equal(0, pthread_create(&thread, NULL, convert_for_ever, NULL));
+		check(eventually(*maps), "nobody maps it");
+		while ((answer = errno_of(bind_vm(fd, vm))))
+			expect_equal(EBUSY, answer);
+		expect_success(pid);
+		stop = true;
+		pthread_join(thread, NULL);
 		close(fd);
 	}
 }

@@ -451,6 +451,141 @@ TEST("G5 V3 so does PROTECT, which leaves nothing", .seconds = 180)
 	fire_at_guest(copy_for_ever, sizeof(copy_for_ever), take_by_protect, false);
 }
 
+TEST("G5 G4 BIND_VM takes nothing from a guest of the bound machine that runs", .seconds = 180)
+{
+	uint64_t began = now_ns();
+
+	begin(copy_for_ever, sizeof(copy_for_ever));
+	for (int round = 0; round < 5 || (round < 50 && now_ns() - began < UINT64_C(5000000000)); round++) {
+		volatile uint16_t *turns = (volatile uint16_t *)(plain + 0x1008);
+		pthread_t thread;
+		uint16_t turn;
+
+		fd = make_memfd_flags(SIZE, GUEST);
+		expect_ok(view_map(view, fd, 0, SIZE, 0, VIEW_RW | MEMVIEW_MAP_REPLACE));
+		run_answer = -1;
+		rewind_code();
+		turn = *turns;
+		expect_equal(0, pthread_create(&thread, NULL, run_guest, NULL));
+		check(eventually(*turns != turn), "the guest does not run");
+		expect_ok(bind_vm(fd, vm));
+		turn = *turns;
+		check(eventually(*turns != turn), "the guest does not turn");
+		expect_equal(-1, run_answer);
+		take_by_unmap();
+		pthread_join(thread, NULL);
+		expect_equal(EFAULT, run_answer);
+		close(fd);
+	}
+}
+
+static _Atomic bool stop;
+
+static void *bind_for_ever(void *unused)
+{
+	(void)unused;
+	while (!stop)
+		expect_errno(EBUSY, bind_vm(fd, vm));
+	return NULL;
+}
+
+TEST("G5 G4 a BIND_VM that fails leaves no page in a mapping that was made meanwhile", .seconds = 180)
+{
+	pid_t pid;
+
+	make_machine();
+	fd = make_memfd_flags(SIZE, GUEST);
+	view = make_view(SIZE);
+	map_all();
+	/* The owner has it, and nobody else can have it bound. */
+	slot = map_view(view, 0, 0, PROT_NONE);
+	pid = start_child();
+	if (!pid) {
+		int window = expect_ok(view_fd(view, 0));
+		uint64_t began = now_ns();
+		pthread_t thread;
+
+		make_machine_over_view();
+		expect_equal(0, pthread_create(&thread, NULL, bind_for_ever, NULL));
+		while (now_ns() - began < UINT64_C(10000000000)) {
+			expect_ok(mmap(slot, SIZE, PROT_NONE, MAP_SHARED | MAP_FIXED, window, 0));
+			run_to_fault();
+		}
+		stop = true;
+		pthread_join(thread, NULL);
+		run_to_fault();
+		succeed();
+	}
+	expect_success(pid);
+	expect_ok(bind_vm(fd, vm));
+}
+
+/* ---- EXMEM_DESTROY while others keep the view busy ---- */
+
+/* So much of a view that, page by page, it takes minutes. */
+#define HUGE_HOLE (96 * GIB)
+
+static void *destroy_object(void *unused)
+{
+	(void)unused;
+	expect_ok(destroy(fd));
+	return NULL;
+}
+
+/* What was allocated meanwhile stays as its owner wrote it. */
+static void expect_no_stores(uint64_t ns)
+{
+	uint64_t began = now_ns();
+	char *victims[8];
+
+	for (size_t i = 0; i < ARRAY_SIZE(victims); i++) {
+		victims[i] = map(make_memfd(BLOCK), BLOCK);
+		fill(victims[i], BLOCK, i);
+	}
+	do {
+		for (size_t i = 0; i < ARRAY_SIZE(victims); i++)
+			expect_filled(victims[i], BLOCK, i);
+	} while (now_ns() - began < ns);
+}
+
+TEST("G5 R16 EXMEM_DESTROY frees no page that a slot still has, if another view had the last reference", .seconds = 180)
+{
+	pthread_t guest, destroyer;
+	int other, small;
+	pid_t pid;
+
+	begin(store_for_ever, sizeof(store_for_ever));
+	fd = make_memfd_flags(BLOCK, GUEST);
+	expect_ok(make_shared(fd, 5 * PAGE, PAGE));
+	other = make_view(BLOCK);
+	expect_ok(view_map(other, fd, 0, BLOCK, 0, VIEW_RW));
+	expect_signal(0, signal_of_store(map_view(other, 0, 0, RW) + 5 * PAGE));
+	view = make_view(BLOCK + HUGE_HOLE);
+	small = make_memfd_flags(PAGE, GUEST);
+	expect_ok(view_map(view, fd, 0, BLOCK, 0, VIEW_RW));
+	expect_ok(view_map(view, small, 0, HUGE_HOLE, BLOCK, VIEW_R));
+	slot = map_view(view, 0, BLOCK, PROT_NONE);
+	expect_ok(set_slot(1, 0x2000, slot, 0));
+	expect_ok(set_slot(1, 0x2000, slot, BLOCK));
+	run_answer = -1;
+	expect_equal(0, pthread_create(&guest, NULL, run_guest, NULL));
+	check(eventually(*(volatile uint16_t *)(plain + 0x1008)), "the guest does not run");
+	pid = start_child();
+	if (!pid)
+		for (;;)
+			unmap(map_view(view, BLOCK, HUGE_HOLE, PROT_NONE), HUGE_HOLE);
+	sleep_ms(500);
+	expect_equal(0, pthread_create(&destroyer, NULL, destroy_object, NULL));
+	sleep_ms(100);
+	expect_no_stores(3000000000);
+	check(eventually(run_answer != -1), "the guest runs on");
+	expect_equal(EFAULT, run_answer);
+	pthread_join(guest, NULL);
+	pthread_join(destroyer, NULL);
+	kill(pid, SIGKILL);
+	expect_killed(SIGKILL, pid);
+}
+
 /* ---- its monitor is killed ---- */
 
 TEST("L1 kill -9 of a monitor whose guest runs, at any moment, wipes and returns its memory", .seconds = 400)

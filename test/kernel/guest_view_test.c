@@ -495,3 +495,48 @@ TEST("G5 what is there is what the ranges say, while mappings come and go and pa
 	check(mappings, "no mapping was made");
 	check(holds(p, SIZE, 1), "the bytes changed");
 }
+
+/* Filling a mapping with so many takes minutes. */
+#define MANY_RANGES 20000
+#define RANGE_SIZE (2 * BLOCK)
+/* Far more than a slow machine needs, and less than the filling. */
+#define SOON_NS UINT64_C(10000000000)
+
+static void map_many_ranges(int go, _Atomic bool *filled, int socket)
+{
+	view = make_view(MANY_RANGES * RANGE_SIZE);
+	for (uint64_t i = 0; i < MANY_RANGES; i++)
+		expect_ok(view_map(view, fd, 0, RANGE_SIZE, i * RANGE_SIZE, VIEW_RW));
+	expect_ok(send_fd(socket, view));
+	open_gate(go);
+	map_view(view, 0, 0, PROT_NONE);
+	*filled = true;
+	pause();
+}
+
+TEST("V3 L1 a mapping of tens of thousands of ranges that is being made delays no UNMAP_FD, and can be killed",
+     .seconds = 300)
+{
+	_Atomic bool *filled = expect_ok(mmap(NULL, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+	int sockets[2], go = make_gate();
+	uint64_t began;
+	pid_t pid;
+
+	fd = make_memfd_flags(RANGE_SIZE, GUEST);
+	make_socket_pair(sockets);
+	pid = start_child();
+	if (!pid)
+		map_many_ranges(go, filled, sockets[1]);
+	view = expect_ok(receive_fd(sockets[0]));
+	wait_at_gate(go);
+	sleep_ms(500);
+	began = now_ns();
+	expect_ok(view_unmap(view, 0, PAGE));
+	check(now_ns() - began < SOON_NS, "UNMAP_FD took %.1f s", (now_ns() - began) / 1e9);
+	if (*filled)
+		diag("it was filled before");
+	began = now_ns();
+	kill(pid, SIGKILL);
+	expect_killed(SIGKILL, pid);
+	check(now_ns() - began < SOON_NS, "its end took %.1f s", (now_ns() - began) / 1e9);
+}

@@ -39,12 +39,24 @@ class Guest {
   }
 }
 
+const handles: ViewHandle[] = [];
+
+function open(file: LossyFile): ViewHandle {
+  const handle = file.handle();
+  handles.push(handle);
+  return handle;
+}
+
 function makeEnds(file: LossyFile) {
-  const window = file.handle();
-  return { mailboxes: new MailboxPair(window, size), guest: new Guest(file.handle()), window };
+  const window = open(file);
+  return { mailboxes: new MailboxPair(window, size), guest: new Guest(open(file)), window };
 }
 
 describe('monitor: mailboxes', () => {
+  afterEach(() => {
+    for (const handle of handles.splice(0)) handle.close();
+  });
+
   it('take each message once, and tell the guest', () => {
     using file = new LossyFile(size);
     const { mailboxes, guest } = makeEnds(file);
