@@ -471,7 +471,7 @@ static void many_over_memory_max(void)
 	expect_equal(0, field(CGROUP "/memory.events", "oom_kill"));
 }
 
-TEST("R11 a failed mmap leaves nothing charged")
+TEST("R11 a failed mmap leaves nothing charged", .seconds = 600)
 {
 	in_cgroup("12582912", many_over_memory_max);
 }
