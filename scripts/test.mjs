@@ -71,7 +71,7 @@ await runMain(async () => {
       ...['node', 'test/vm/run.mjs', '--kernel', kernel, '--memory', '1024', '--timeout', '900', '--'],
       'build/test-kernel/with_machines',
       // The others are on KVM itself.
-      ...mocha('--timeout', '120000', compiledTest(everything ? 'api/kvm*' : 'api/kvm-{guest-memory,address-space}')),
+      ...mocha('--timeout', '300000', compiledTest(everything ? 'api/kvm*' : 'api/kvm-{guest-memory,address-space}')),
     ],
     {},
     EMULATOR_HUNG,
