@@ -31,6 +31,9 @@ await runMain(async () => {
   const kernel = checkKernelName(values.kernel);
   await ensureEverything(kernel);
 
+  /** @param {string[]} args */
+  const kvmMachine = (...args) => ['node', 'test/vm/run.mjs', '--one-thread', '--kernel', kernel, ...args];
+
   const stages = new Stages();
   // These do not depend on the kernel: the tests on another one need not repeat them.
   const everything = kernel === '6.1';
@@ -48,7 +51,7 @@ await runMain(async () => {
   await stages.run(
     `kernel tests in a small machine on kernel ${kernel}`,
     [
-      ...['node', 'test/vm/run.mjs', '--kernel', kernel, '--memory', '768', '--timeout', '600', '--'],
+      ...kvmMachine('--memory', '768', '--timeout', '600', '--'),
       ...['sh', 'test/kernel/run.sh', 'alias_test', 'kvm_test', 'view_kvm_test'],
     ],
     {},
@@ -57,7 +60,7 @@ await runMain(async () => {
   await stages.run(
     `guests in a small machine on kernel ${kernel}`,
     [
-      ...['node', 'test/vm/run.mjs', '--kernel', kernel, '--memory', '1024', '--timeout', '900', '--'],
+      ...kvmMachine('--memory', '1024', '--timeout', '900', '--'),
       ...['sh', 'test/kernel/run.sh', 'guest_kvm_test', 'guest_bind_test', 'guest_view_kvm_test'],
       ...['guest_hazard_clock_test', 'guest_hazard_pv_test', 'guest_hazard_monitor_test'],
       ...['guest_hazard_slot_test', 'guest_hazard_nested_test', 'guest_compare_test'],
@@ -65,13 +68,14 @@ await runMain(async () => {
     {},
     EMULATOR_HUNG,
   );
+  // The others are on KVM itself.
+  const kvmApiTests = everything ? ['api/kvm*'] : ['api/kvm-guest-memory', 'api/kvm-address-space'];
   await stages.run(
     `API tests with KVM on kernel ${kernel}`,
     [
-      ...['node', 'test/vm/run.mjs', '--kernel', kernel, '--memory', '1024', '--timeout', '900', '--'],
+      ...kvmMachine('--memory', '1024', '--timeout', '900', '--'),
       'build/test-kernel/with_machines',
-      // The others are on KVM itself.
-      ...mocha('--timeout', '300000', compiledTest(everything ? 'api/kvm*' : 'api/kvm-{guest-memory,address-space}')),
+      ...mocha('--timeout', '300000', ...kvmApiTests.map(compiledTest)),
     ],
     {},
     EMULATOR_HUNG,

@@ -8,6 +8,7 @@ import path from 'node:path';
  * @typedef {object} MachineOptions
  * @property {number} memory MiB
  * @property {number} cpus
+ * @property {boolean} oneThread
  * @property {string} append
  * @property {string | undefined} qmp
  */
@@ -21,7 +22,7 @@ import path from 'node:path';
 export function startMachine(kernel, initramfs, files, options) {
   const args = [
     '-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none',
-    '-machine', 'q35', '-accel', 'tcg,thread=multi',
+    '-machine', 'q35', '-accel', `tcg,thread=${options.oneThread ? 'single' : 'multi'}`,
     // The emulated AMD processor can be a host for virtual machines itself.
     '-cpu', 'max,+svm', '-smp', String(options.cpus), '-m', `${options.memory}M`,
     '-kernel', kernel.image, '-initrd', initramfs, '-append', commandLine(options.append),

@@ -14,6 +14,8 @@ environment and these files. What it changes in files is dropped.
   --kernel NAME           6.1 or debug (default: 6.1)
   --memory MIB            (default: 2048)
   --cpus N                (default: 2)
+  --one-thread            emulate all CPUs on one thread: slower, but QEMU's threads race where the kernel changes its own
+                          code, as KVM makes it do for the first machine, and may stand still then
   --append PARAMETERS     add to the kernel's command line
   --module-params "K=V ..."
   --no-module             load no module
@@ -33,6 +35,7 @@ const OPTIONS = /** @type {const} */ ({
   kernel: { type: 'string', default: '6.1' },
   memory: { type: 'string', default: '2048' },
   cpus: { type: 'string', default: '2' },
+  'one-thread': { type: 'boolean', default: false },
   append: { type: 'string', default: '' },
   'module-params': { type: 'string', default: '' },
   'no-module': { type: 'boolean', default: false },
@@ -67,6 +70,7 @@ export function parseOptions(args) {
       kernel: checkKernelName(values.kernel),
       memory: wholeNumber('--memory', values.memory, 256),
       cpus: wholeNumber('--cpus', values.cpus, 1),
+      oneThread: values['one-thread'],
       append: values.append,
       module: !values['no-module'],
       moduleParameters: values['module-params'],

@@ -46,7 +46,7 @@ export class MachineWithWitness implements AsyncDisposable {
       process.execPath,
       [
         'test/vm/run.mjs',
-        ...['--memory', String(memoryMib), '--timeout', String(timeoutSeconds)],
+        ...['--one-thread', '--memory', String(memoryMib), '--timeout', String(timeoutSeconds)],
         ...['--qmp', join(this.#folder, 'qmp'), '--append', 'nokaslr no5lvl'],
         ...['--', 'node', monitor, ...args],
       ],
