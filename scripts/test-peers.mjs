@@ -25,7 +25,7 @@ await runMain(async () => {
     await stages.run(
       'QEMU with KVM, on guest memory',
       [
-        ...['node', 'test/vm/run.mjs', '--one-thread', '--memory', '1024', '--timeout', '900', '--'],
+        ...['node', 'test/vm/run.mjs', '--memory', '1024', '--timeout', '900', '--'],
         ...['build/test-kernel/with_machines', ...mocha(QEMU_GUEST)],
       ],
       { EXMEM_GUEST_KERNEL: image },
