@@ -8,7 +8,7 @@ import { Stages, mocha } from './test/stages.mjs';
 
 const QEMU_GUEST = 'build/ts/test/peers/qemu-guest.test.js';
 
-/** As in test.mjs: the emulated SVM may stop the whole machine. */
+/** As in test.mjs, but on all threads: on one, a guest's guest is slow enough to be taken for hung. */
 const EMULATOR_HUNG = { status: 124, times: 1 };
 
 await runMain(async () => {

@@ -15,8 +15,9 @@ const WITH_SECRETMEM = ['--append', 'secretmem.enable=1'];
 const TIMEOUT = '7200';
 
 /**
- * QEMU's emulated SVM now and then stops for good, with ordinary memory too: no test fails then, no report comes, the
- * machine just stands still until its time is over. That, and nothing else, is tried again.
+ * QEMU's threads may race when KVM makes the kernel change its own code, with ordinary memory too: no test fails then,
+ * no report comes, the machine just stands still until its time is over. These machines are emulated on one thread for
+ * that reason; should one stand still all the same, that, and nothing else, is tried again.
  */
 const EMULATOR_HUNG = { status: 124, times: 2 };
 
